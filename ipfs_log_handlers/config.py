@@ -1,0 +1,242 @@
+"""The settings of a handler or processor: parsed, checked and frozen in one place.
+
+What dictConfig gives are flat keywords; `Settings.parse` turns them into values, takes defaults from the environment
+(`IPFS_LOGS_HOME`, `IPFS_LOGS_KUBO`, `IPFS_LOGS_TOKEN`) and names what is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from ipfs_log_handlers.errors import ConfigurationError
+
+__all__ = ["Batch", "Durability", "Keeper", "Settings", "WhenFull", "default_home", "program_name"]
+
+Durability = Literal["process", "power"]
+WhenFull = Literal["drop_new", "block"]
+Keeper = Literal["thread", "none"]
+Redact = Callable[[dict[str, Any]], dict[str, Any]]
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """When lines become a batch: as soon as one of the three is reached."""
+
+    records: int | None = None
+    """Records in a batch; `None`: the subsystem's own number."""
+    bytes: int = MIB
+    """Bytes of lines in a batch: where compression stops paying (1 MiB gives all of the ratio)."""
+    seconds: float = 10.0
+    """Age of the oldest line: how long a reader elsewhere waits at most."""
+
+    def __post_init__(self) -> None:
+        if self.records is not None:
+            _number("batch.records", self.records, int, 1, 10_000_000)
+        _number("batch.bytes", self.bytes, int, KIB, 64 * MIB)
+        _number("batch.seconds", self.seconds, float, 0.01, 86_400 * 365)
+
+    @classmethod
+    def parse(cls, value: object) -> Batch:
+        """`None`, a `Batch`, or a mapping of any of its fields."""
+        if value is None:
+            return cls()
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            raise ConfigurationError(
+                "not a batch policy",
+                where="batch",
+                expected="a mapping such as {'records': 100, 'seconds': 10}",
+                found=repr(value),
+            )
+        _known("batch", value, [each.name for each in fields(cls)])
+        return cls(**value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a handler can be told, checked."""
+
+    home: Path
+    """Directory of the spool, the batches and the key."""
+    kubo: tuple[str, ...] = ()
+    """Addresses of the stores, without credentials; empty: nothing leaves the machine."""
+    token: str | None = field(default=None, repr=False)
+    """Kubo's `bearer:…` or `basic:…`, or `env:NAME`, `file:PATH`. Never written to the home."""
+    replicas: int = 1
+    """Stores that must confirm a batch before it counts as shipped."""
+    batch: Batch = field(default_factory=Batch)
+    """When lines become a batch."""
+    flush_timeout: float = 5.0
+    """Seconds that `flush` and `close` wait at most, all handlers of a home together."""
+    durability: Durability = "process"
+    """`process`: survives kill -9 of the program. `power`: on the disk before `emit` returns."""
+    when_full: WhenFull = "drop_new"
+    """What a full disk or a full spool does to a new record: count and drop it, or wait up to `flush_timeout`."""
+    max_spool_bytes: int = GIB
+    """Bound of segments and of batches not yet shipped, in allocated bytes."""
+    max_store_bytes: int | None = None
+    """Above it, payloads that are shipped and older than `keep_days` leave the home; `None`: they all stay."""
+    keep_days: float = 7.0
+    """Days that a shipped payload stays in the home at least."""
+    max_record_bytes: int = 8 * MIB
+    """Of a larger record the longest texts are cut, with original length and digest."""
+    keeper: Keeper = "thread"
+    """`thread`: a thread of this program may seal and ship. `none`: `ipfs-logs ship --follow` does, beside it."""
+    redact: Redact | tuple[str, ...] | None = None
+    """Applied before the disk: a function of the fields, or names and patterns of fields whose values are hidden."""
+
+    def __post_init__(self) -> None:
+        _number("replicas", self.replicas, int, 1, 64)
+        if self.kubo and self.replicas > len(self.kubo):
+            raise ConfigurationError(
+                "more replicas than stores",
+                where="replicas",
+                expected=f"at most {len(self.kubo)}",
+                found=self.replicas,
+                hint="Give kubo a list of that many addresses.",
+            )
+        _number("flush_timeout", self.flush_timeout, float, 0, 86_400)
+        _number("max_spool_bytes", self.max_spool_bytes, int, 64 * KIB, 1 << 60)
+        if self.max_store_bytes is not None:
+            _number("max_store_bytes", self.max_store_bytes, int, 0, 1 << 60)
+        _number("keep_days", self.keep_days, float, 0, 1e6)
+        _number("max_record_bytes", self.max_record_bytes, int, KIB, 64 * MIB)
+        _choice("durability", self.durability, get_args(Durability))
+        _choice("when_full", self.when_full, get_args(WhenFull))
+        _choice("keeper", self.keeper, get_args(Keeper))
+
+    @classmethod
+    def parse(cls, keywords: Mapping[str, Any], *, also: Iterable[str] = ()) -> Settings:
+        """Check keywords as dictConfig gives them.
+
+        Args:
+            keywords: settings by name.
+            also: names that the caller takes itself, for the hint at a misspelt one.
+
+        Raises:
+            ConfigurationError: a name or value is wrong; says which, and the nearest right one.
+        """
+        names = [each.name for each in fields(cls)]
+        _known("IPFSHandler", keywords, [*names, *also], accepted=names)
+        given = {name: value for name, value in keywords.items() if value is not None or name == "max_store_bytes"}
+        given["home"] = _home(given.get("home"))
+        given["kubo"] = _addresses(given.get("kubo", os.environ.get("IPFS_LOGS_KUBO")))
+        token = given.get("token", os.environ.get("IPFS_LOGS_TOKEN"))
+        if token is not None and not (isinstance(token, str) and token):
+            raise ConfigurationError("not a token", where="token", expected="'bearer:…', 'env:NAME' or 'file:PATH'")
+        given["token"] = token
+        given["batch"] = Batch.parse(given.get("batch"))
+        given["redact"] = _redact(given.get("redact"))
+        return cls(**given)
+
+    def with_records(self, records: int) -> Settings:
+        """The same settings with the subsystem's batch size where none was configured."""
+        if self.batch.records is not None:
+            return self
+        return replace(self, batch=replace(self.batch, records=records))
+
+
+def program_name() -> str:
+    """The name under which a program's logs lie: its script's, package's or, without one, `python`."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    name = spec.name.removesuffix(".__main__") if spec is not None and spec.name != "__main__" else ""
+    if not name:
+        name = Path(getattr(main, "__file__", None) or "python").stem
+    clean = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name).strip(".")
+    return clean[:100] or "python"
+
+
+def default_home() -> Path:
+    """`IPFS_LOGS_HOME`, else the program's own directory under the user's state directory."""
+    given = os.environ.get("IPFS_LOGS_HOME")
+    return Path(given) if given else homes_directory() / program_name()
+
+
+def homes_directory() -> Path:
+    """Where homes lie by default, one for each program."""
+    import platformdirs  # noqa: PLC0415 - only where no home is named
+
+    return Path(platformdirs.user_state_dir("ipfs-logs", appauthor=False))
+
+
+def _home(value: object) -> Path:
+    if value is None:
+        return default_home().absolute()
+    if not isinstance(value, (str, os.PathLike)) or not str(value) or isinstance(os.fspath(value), bytes):
+        raise ConfigurationError("not a directory", where="home", expected="a path", found=repr(value))
+    return Path(value).expanduser().absolute()
+
+
+def _addresses(value: object) -> tuple[str, ...]:
+    from ipfs_log_handlers.stores.address import normalise  # noqa: PLC0415 - nothing to parse without an address
+
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str):
+        value = [part for part in value.replace(",", " ").split()]
+    if not isinstance(value, Sequence) or not all(isinstance(each, str) and each for each in value):
+        raise ConfigurationError(
+            "not an address of a store",
+            where="kubo",
+            expected="a URL, a multiaddr, 'auto', or a list of them",
+            found=repr(value),
+        )
+    found = tuple(normalise(each) for each in value)
+    if len(set(found)) != len(found):
+        raise ConfigurationError("a store stands twice in the list", where="kubo", found=", ".join(found))
+    return found
+
+
+def _redact(value: object) -> Redact | tuple[str, ...] | None:
+    if value is None or callable(value):
+        return value
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, Sequence) and all(isinstance(each, str) and each for each in value):
+        return tuple(value)
+    raise ConfigurationError(
+        "not a redaction rule", where="redact", expected="a function, or names of fields", found=repr(value)
+    )
+
+
+def _number(name: str, value: object, kind: type[int] | type[float], least: float, most: float) -> None:
+    fits = isinstance(value, int) or (kind is float and isinstance(value, float))
+    if isinstance(value, bool) or not fits or not least <= value <= most:  # type: ignore[operator]
+        raise ConfigurationError(
+            "a number out of its range",
+            where=name,
+            expected=f"{'a whole number' if kind is int else 'a number'} from {least:,} to {most:,}",
+            found=repr(value),
+        )
+
+
+def _choice(name: str, value: object, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise ConfigurationError(
+            "no such choice", where=name, expected=" or ".join(map(repr, choices)), found=repr(value)
+        )
+
+
+def _known(owner: str, given: Mapping[str, Any], names: Sequence[str], accepted: Sequence[str] | None = None) -> None:
+    for key in given:
+        if key in (names if accepted is None else accepted):
+            continue
+        near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
+        raise ConfigurationError(
+            "no such setting",
+            where=owner,
+            expected=f"{near[0]!r} perhaps" if near else "one of " + ", ".join(names),
+            found=repr(key),
+        )

@@ -1,0 +1,312 @@
+"""A record: what was logged, as one JSON object that any strict parser reads.
+
+Keys in this order: `time, level, logger, event`, the caller's fields, `exception`, `stack`, `pid`, `seq`
+(design.md, "Line"). Encoding is total: what JSON cannot hold becomes `{"!": reason, "repr": text}` in its place and
+the rest of the record is kept. The last two keys are the writer's: this room makes the `front`, all before them.
+
+Encoding of values beyond JSON's own, the same on both paths below: `bytes` base64; `datetime`, `date`, `time` ISO 8601
+(RFC 3339); `UUID`, `Decimal`, `PurePath` text; `Enum` its value; sets and tuples arrays; dataclasses objects; anything
+else a marked `repr`. Integers have any size. `-0.0` stays; NaN and infinities are marked.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import json
+import math
+import pathlib
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ipfs_log_handlers.errors import FormatError
+
+__all__ = ["LONGEST_REPR", "MARK", "OURS", "FrontEncoder", "decode", "encode_total", "shorten"]
+
+OURS: Final = frozenset({"time", "level", "logger", "event", "exception", "stack", "pid", "seq"})
+"""Keys of the envelope. A caller's field of one of these names gets a trailing `_` (`event` is taken over)."""
+MARK: Final = "!"
+"""Key of the object that stands for a value JSON cannot hold."""
+LONGEST_REPR: Final = 2048
+"""Characters of `repr` that are kept of such a value."""
+_DEEPEST: Final = 64
+_LEAVES: Final = frozenset((str, int, bool, type(None)))
+_FIRST_SECOND: Final = -62_135_596_800
+_PAST_LAST_SECOND: Final = 253_402_300_800
+_MOST_BITS: Final = 14_000
+"""Of an integer written in digits: below the 4300 digits at which Python and other readers refuse."""
+
+Encode = Callable[[Any], bytes]
+
+
+class _Unfit(ValueError):
+    """The quick encoder would alter this value; only this module sees it."""
+
+
+def _unfit(value: object) -> object:
+    raise _Unfit(type(value).__name__)
+
+
+def _quick_encoder() -> Encode:
+    """`msgspec`'s encoder, or `json`'s where msgspec refuses to load (isolated sub-interpreters)."""
+    try:
+        import msgspec  # noqa: PLC0415 - 20 ms, paid at the first record
+    except ImportError:
+        return encode_total
+    encode: Encode = msgspec.json.Encoder(enc_hook=_unfit).encode
+    return encode
+
+
+class FrontEncoder:
+    """Turns what was logged into the `front` of a record: all its JSON but `,"pid":…,"seq":…}`.
+
+    One per handler; safe to use from any number of threads. Holds what need not be encoded again: the text of the
+    current second, and level and logger of each pair it has seen.
+    """
+
+    __slots__ = ("_encode", "_heads", "_second")
+
+    def __init__(self) -> None:
+        self._encode: Encode | None = None
+        self._heads: dict[tuple[str, str], bytes] = {}
+        self._second: tuple[int, bytes] = (-1, b"")
+
+    def front(
+        self,
+        created: float,
+        level: str,
+        logger: str,
+        event: object,
+        fields: dict[str, Any],
+        exception: str | None = None,
+        stack: str | None = None,
+    ) -> bytes:
+        """Encode one record up to, and without, `pid` and `seq`.
+
+        Args:
+            created: seconds since 1970.
+            level: name of the level; written in lower case.
+            logger: name of the logger.
+            event: the event; what is not text becomes text.
+            fields: the caller's fields. No key may be one of `OURS`: rename first. Not changed.
+            exception: traceback text.
+            stack: stack text.
+
+        Never raises for what the values are; `KeyboardInterrupt` and the like pass through.
+        """
+        encode = self._encode
+        if encode is None:
+            encode = self._encode = _quick_encoder()
+        head = self._heads.get((level, logger))
+        if head is None:
+            head = self._head(level, logger)
+        try:
+            micros = int(created * 1e6 + 0.5)
+        except (TypeError, ValueError, OverflowError):
+            micros = 0
+        second = micros // 1_000_000
+        cached, prefix = self._second
+        if second != cached:
+            prefix = self._new_second(second)
+        try:
+            if fields:
+                "".join(fields)  # raises for a key that is not text, at the speed of C
+                for value in fields.values():
+                    if value.__class__ not in _LEAVES:
+                        _check(value, 0)
+                body = b",%b" % encode(fields)[1:-1]
+            else:
+                body = b""
+            text = encode(event if event.__class__ is str else _text(event))
+        except Exception:  # noqa: BLE001 - whatever a value's own code raises, the record is kept
+            body = _members(fields)
+            text = encode_total(_clean(_text(event)))
+        if exception is not None:
+            body += b',"exception":' + encode_total(_clean(exception))
+        if stack is not None:
+            body += b',"stack":' + encode_total(_clean(stack))
+        return b"%b%06d%b%b%b" % (prefix, micros - second * 1_000_000, head, text, body)
+
+    def _head(self, level: str, logger: str) -> bytes:
+        head = b'Z","level":%b,"logger":%b,"event":' % (
+            encode_total(_clean(_text(level).lower())),
+            encode_total(_clean(_text(logger))),
+        )
+        if len(self._heads) < 4096:  # names made up at run time must not fill the memory
+            self._heads[level, logger] = head
+        return head
+
+    def _new_second(self, second: int) -> bytes:
+        """The text of a second; 1970 for what lies outside the years 1 to 9999."""
+        moment = time.gmtime(second if _FIRST_SECOND <= second < _PAST_LAST_SECOND else 0)
+        prefix = b'{"time":"%04d-%02d-%02dT%02d:%02d:%02d.' % moment[:6]
+        self._second = second, prefix
+        return prefix
+
+
+def _check(value: object, depth: int) -> None:
+    """Raise `_Unfit` for what the quick encoder alters without a word: NaN, infinities, keys that are not text."""
+    kind = value.__class__
+    if kind in _LEAVES:
+        return
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]
+            raise _Unfit("not finite")
+    elif kind is dict:
+        if depth > _DEEPEST:
+            raise _Unfit("too deep")
+        for key, inner in value.items():  # type: ignore[attr-defined]
+            if key.__class__ is not str:
+                raise _Unfit("a key that is not text")
+            if inner.__class__ not in _LEAVES:
+                _check(inner, depth + 1)
+    elif kind is list or kind is tuple:
+        if depth > _DEEPEST:
+            raise _Unfit("too deep")
+        for inner in value:  # type: ignore[attr-defined]
+            if inner.__class__ not in _LEAVES:
+                _check(inner, depth + 1)
+    elif kind not in _PLAIN:
+        raise _Unfit(kind.__name__)
+
+
+_PLAIN: Final = frozenset((dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal, bytes, bytearray))
+"""Types that the quick encoder writes just as `_fit` does."""
+
+
+def _text(value: object) -> str:
+    """Any object as text; a failing `__str__` gives a marked substitute."""
+    try:
+        text = value if type(value) is str else str(value)
+    except Exception as error:  # noqa: BLE001 - the value's own code
+        return f"<{type(value).__name__}: __str__ raised {type(error).__name__}>"
+    return text
+
+
+def encode_total(value: object) -> bytes:
+    """JSON of any object, in UTF-8, without white space; what JSON cannot hold is marked."""
+    fit = _fit(value, frozenset(), 0)
+    text = json.dumps(fit, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8")
+
+
+def _members(fields: Mapping[str, Any]) -> bytes:
+    """The fields as `,"name":value` each; one bad value or name harms only itself."""
+    parts: list[bytes] = []
+    taken: set[str] = set(OURS)
+    for key, value in list(fields.items()):
+        name = _key(key, taken)
+        taken.add(name)
+        parts.append(b",%b:%b" % (encode_total(name), encode_total(value)))
+    return b"".join(parts)
+
+
+def _mark(reason: str, value: object) -> dict[str, str]:
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - the value's own code
+        text = f"<{type(value).__name__}: __repr__ raised {type(error).__name__}>"
+    return {MARK: reason, "repr": _clean(shorten(text, LONGEST_REPR))}
+
+
+def shorten(text: str, longest: int) -> str:
+    """The first `longest` characters of a text, and a word on how long it was."""
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text)} characters)"
+
+
+def _clean(text: str) -> str:
+    """Lone surrogates, which UTF-8 cannot hold, as `\\udcxx` escapes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
+
+
+def _key(key: object, taken: set[str] | frozenset[str] | dict[str, Any]) -> str:
+    """A key as text that no other key of the same object has."""
+    name = _clean(key if isinstance(key, str) else _text(key))
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _fit(value: Any, above: frozenset[int], depth: int) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - one arm a type
+    """The nearest value that JSON holds. `above` has the ids of the containers around this one."""
+    try:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, enum.Enum):
+            return _fit(value.value, above, depth + 1)
+        if isinstance(value, str):
+            text = str(value)
+            clean = _clean(text)
+            return clean if clean == text else _mark("text that is not Unicode: lone surrogates", text)
+        if isinstance(value, int):
+            number = int(value)
+            return number if number.bit_length() <= _MOST_BITS and repr(number) else _mark("an integer too long", number)
+        if isinstance(value, float):
+            return float(value) if math.isfinite(value) else _mark("not a finite number", float(value))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return base64.b64encode(bytes(value)).decode("ascii")
+        if isinstance(value, (dt.datetime, dt.time)):
+            return _rfc3339(value)
+        if isinstance(value, dt.date):
+            return value.isoformat()
+        if isinstance(value, (uuid.UUID, decimal.Decimal, pathlib.PurePath)):
+            return str(value)
+        if depth >= _DEEPEST:
+            return _mark(f"nested deeper than {_DEEPEST}", type(value))
+        if id(value) in above:
+            return _mark("a value that contains itself", type(value))
+        inside = above | {id(value)}
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        if isinstance(value, Mapping):
+            members: dict[str, Any] = {}
+            for key, inner in list(value.items()):
+                members[_key(key, members)] = _fit(inner, inside, depth + 1)
+            return members
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return [_fit(inner, inside, depth + 1) for inner in list(value)]
+        return _mark(f"{type(value).__module__}.{type(value).__qualname__} is not a JSON value", value)
+    except RecursionError:
+        return _mark("nested too deep", type(value))
+    except Exception as error:  # noqa: BLE001 - a value's own code; the record is kept
+        return _mark(f"{type(error).__name__} while it was encoded", value)
+
+
+def _rfc3339(value: dt.datetime | dt.time) -> str:
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Parse one record strictly.
+
+    Raises:
+        FormatError: not UTF-8, not one JSON object, a key twice, NaN or an infinity.
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError("a record is not strict JSON", found=repr(data[:64])) from error
+    if not isinstance(value, dict):
+        raise FormatError("a record is not a JSON object", found=type(value).__name__)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise FormatError("a key stands twice in one JSON object", found=sorted(key for key, _ in pairs))
+    return members
+
+
+def _no_constant(name: str) -> object:
+    raise FormatError("a number that JSON does not have", found=name)

@@ -1,0 +1,50 @@
+"""The reserve: space that is given up on a full disk, so that what was logged before can still be sealed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from ipfs_log_handlers.home import disk
+
+__all__ = ["SIZE", "give_up", "make"]
+
+SIZE: Final = 4 << 20
+"""Bytes: two batches of 1 MiB, with room for heads, manifests and directory blocks."""
+
+
+def make(path: Path) -> bool:
+    """Preallocate the reserve where it is missing and there is room for twice its size; whether it is there now."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size >= SIZE:
+            return True
+        disk.remove(path)
+    try:
+        if disk.free_bytes(path.parent) < 2 * SIZE:
+            return False
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        return False
+    try:
+        allocate = getattr(os, "posix_fallocate", None)
+        if allocate is None:
+            os.write(descriptor, bytes(SIZE))
+        else:
+            allocate(descriptor, 0, SIZE)
+    except OSError:
+        disk.remove(path)
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def give_up(path: Path) -> bool:
+    """Free the reserve; whether there was one."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True

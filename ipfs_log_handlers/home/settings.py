@@ -1,0 +1,105 @@
+"""What a keeper must know of a subsystem when its writers are other processes, or gone: policy and store addresses.
+
+Writers put it into the header of each segment; the keeper copies the newest into `settings.json`. Never a secret:
+tokens stay in their process or come from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipfs_log_handlers import subsystems
+from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.home import disk
+from ipfs_log_handlers.subsystems.registry import Subsystem
+
+__all__ = ["Policy", "load", "store"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How the batches of one subsystem are cut, kept and shipped."""
+
+    type: str
+    """`type` in the metadata of each batch."""
+    version: str
+    """`version` in the metadata of each batch."""
+    records: int
+    """Records in a batch."""
+    bytes: int
+    """Bytes of lines in a batch."""
+    seconds: float
+    """Age of the oldest line at which a batch is sealed."""
+    stores: tuple[str, ...]
+    """Addresses, without credentials."""
+    replicas: int
+    """Stores that must confirm a batch."""
+    keep_days: float
+    """Days that a shipped payload stays."""
+    max_spool_bytes: int
+    """Bound of segments and unshipped batches."""
+    max_store_bytes: int | None
+    """Bound of batches above which shipped payloads may leave."""
+
+    @classmethod
+    def of(cls, settings: Settings, subsystem: Subsystem) -> Policy:
+        """The policy in a handler's settings, with what the subsystem itself says."""
+        return cls(
+            type=subsystem.type,
+            version=subsystem.version,
+            records=settings.batch.records or subsystem.records,
+            bytes=settings.batch.bytes,
+            seconds=settings.batch.seconds,
+            stores=settings.kubo,
+            replicas=settings.replicas,
+            keep_days=settings.keep_days,
+            max_spool_bytes=settings.max_spool_bytes,
+            max_store_bytes=settings.max_store_bytes,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in segment headers and `settings.json`."""
+        members = {name: getattr(self, name) for name in self.__slots__}
+        members["stores"] = list(self.stores)
+        return members
+
+    @classmethod
+    def default(cls, home: Path, name: str) -> Policy:
+        """The policy of a subsystem of which nothing was configured, or nothing is known here."""
+        subsystem = subsystems.get(name) if name in subsystems.names() else Subsystem(name=name, type=name)
+        return cls.of(Settings(home=home), subsystem)
+
+    @classmethod
+    def from_json(cls, members: Mapping[str, Any], fallback: Policy) -> Policy:
+        """Read it back; what is missing or of a wrong type is taken from `fallback`."""
+        values: dict[str, Any] = {}
+        for name in cls.__slots__:
+            value, default = members.get(name), getattr(fallback, name)
+            if name == "stores":
+                fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+                values[name] = tuple(value) if fits and value is not None else default
+            elif name in ("type", "version"):
+                values[name] = value if isinstance(value, str) else default
+            elif name == "max_store_bytes":
+                values[name] = value if isinstance(value, int) else None
+            else:
+                values[name] = value if isinstance(value, (int, float)) and value > 0 else default
+        return cls(**values)
+
+
+def load(path: Path, fallback: Policy) -> Policy:
+    """The policy in `settings.json`, else `fallback`."""
+    try:
+        members = json.loads(disk.read(path))
+    except (OSError, ValueError):
+        return fallback
+    return Policy.from_json(members, fallback) if isinstance(members, dict) else fallback
+
+
+def store(path: Path, policy: Policy) -> None:
+    """Replace `settings.json`. Losing it costs a default policy until the next segment."""
+    disk.replace(path, json.dumps(policy.as_json(), indent=1).encode() + b"\n", sync=False)

@@ -1,0 +1,253 @@
+"""A draft: the lines of one batch while they are gathered; compressed, hashed and counted piece by piece.
+
+The keeper shares the GIL with the program it lives in, so each call here works on one small piece and returns.
+"""
+
+from __future__ import annotations
+
+import calendar
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
+
+import msgspec
+
+from ipfs_log_handlers.format import unixfs
+from ipfs_log_handlers.format.cid import RAW, Cid
+from ipfs_log_handlers.format.merkle import RecordTree
+from ipfs_log_handlers.format.payload import Encoder, prefix
+from ipfs_log_handlers.home.segments import SegmentName
+
+__all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "micros", "rfc3339"]
+
+MOST_SOURCES: Final = 64
+"""Runs of sequence numbers in one batch (home.md 13)."""
+MOST_STORED: Final = 1 << 20
+"""Bytes of a payload that is one raw block."""
+_UNFLUSHED: Final = 132 << 10
+"""Bytes that the compressor may still hold back: one zstd block and its frame."""
+_MOST_DISTINCT: Final = 32
+_LONGEST_SET: Final = 2048
+_MANY: Final = "many"
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The fields of a record that a batch is about; the others are not decoded."""
+
+    time: str
+    level: str
+    logger: str
+    event: str
+    pid: int
+    seq: int
+
+
+_get_time, _get_level, _get_logger, _get_event = (
+    attrgetter("time"), attrgetter("level"), attrgetter("logger"), attrgetter("event")
+)  # fmt: skip
+_decode_all = msgspec.json.Decoder(list[_Record]).decode
+_decode_one = msgspec.json.Decoder(_Record).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Where a batch is cut: at whichever is reached first."""
+
+    records: int
+    """Records at most."""
+    raw: int
+    """Bytes of lines at which it is full."""
+    level: int
+    """zstd level: 9 while there is time, 1 under load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A finished payload."""
+
+    root: Cid
+    """The raw block, or the root of the UnixFS file when it is larger than one block."""
+    blocks: tuple[tuple[Cid, bytes], ...]
+    """Its blocks."""
+    size: int
+    """Bytes as stored."""
+
+
+class Draft:
+    """The records of one batch, as far as they are gathered.
+
+    Args:
+        log: name of the log.
+        index: number of the batch.
+        bounds: where it is cut.
+        floors: last sequence number of each writer that is in a batch already, where the head that knew was lost.
+    """
+
+    def __init__(self, log: str, index: int, bounds: Bounds, floors: Mapping[str, int]) -> None:
+        self.bounds = bounds
+        self.records = 0
+        self.skipped = 0
+        self.raw = 0
+        self.first = ""
+        self.last = ""
+        self.sources: list[tuple[str, int, int, int]] = []
+        self.dropped: Counter[str] = Counter()
+        self._floors = floors
+        self._levels: Counter[str] = Counter()
+        self._loggers: Counter[str] = Counter()
+        self._events: set[str] = set()
+        salt = os.urandom(32)
+        self.tree = RecordTree(salt)
+        self._encoder = Encoder(bounds.level)
+        self._parts = [prefix(salt, log, index)]
+        self._stored = len(self._parts[0])
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more belongs into this batch."""
+        return (
+            self.records >= self.bounds.records
+            or self.raw >= self.bounds.raw
+            or self._stored + _UNFLUSHED >= MOST_STORED
+        )
+
+    def take(self, name: SegmentName, lines: Sequence[bytes]) -> tuple[int, int | None]:
+        """Add records of one writer, as many as belong into this batch.
+
+        Args:
+            name: the segment they stand in.
+            lines: the JSON of each.
+
+        Returns:
+            How many were dealt with, and the number of the first that is not a record of ours (damage that its
+            checksum did not show), which is not among them; `None` when there is none.
+        """
+        lines = self._fitting(lines)
+        try:
+            found = _decode_all(b"[" + b",".join(lines) + b"]")
+            bad = None
+        except msgspec.MsgspecError:
+            found = list(_until_bad(lines))
+            lines = lines[: len(found)]
+            bad = len(found)
+        taken = self._note_sources(name.writer, found)
+        if taken < len(found):
+            found, lines, bad = found[:taken], lines[:taken], None
+        floor = self._floors.get(name.writer)
+        if floor is not None:
+            fresh = [(each, line) for each, line in zip(found, lines, strict=True) if each.seq > floor]
+            self.skipped += len(found) - len(fresh)
+            found, lines = [each for each, _ in fresh], [line for _, line in fresh]
+        if found:
+            self._add(found, lines)
+        return taken, bad
+
+    def _fitting(self, lines: Sequence[bytes]) -> Sequence[bytes]:
+        lines = lines[: self.bounds.records - self.records]
+        room = self.bounds.raw - self.raw
+        if sum(map(len, lines)) + len(lines) <= room:
+            return lines
+        for count, line in enumerate(lines, 1):
+            room -= len(line) + 1
+            if room <= 0:
+                return lines[:count]
+        return lines
+
+    def _note_sources(self, writer: str, found: Sequence[_Record]) -> int:
+        """Note the runs of sequence numbers; stop at the 65th, and say how many records came before it."""
+        if not found:
+            return 0
+        floor = self._floors.get(writer, 0)
+        first, last = found[0], found[-1]
+        if last.seq - first.seq + 1 == len(found) and first.seq > floor:
+            return len(found) if self._note_run(writer, first.pid, first.seq, last.seq) else 0
+        for count, each in enumerate(found):
+            if each.seq > floor and not self._note_run(writer, each.pid, each.seq, each.seq):
+                return count
+        return len(found)
+
+    def _note_run(self, writer: str, pid: int, first: int, last: int) -> bool:
+        if self.sources:
+            known = self.sources[-1]
+            if known[0] == writer and known[1] == pid and known[3] + 1 == first:
+                self.sources[-1] = (writer, pid, known[2], last)
+                return True
+        if len(self.sources) >= MOST_SOURCES:
+            return False
+        self.sources.append((writer, pid, first, last))
+        return True
+
+    def _add(self, found: Sequence[_Record], lines: Sequence[bytes]) -> None:
+        block = b"\n".join(lines) + b"\n"
+        self.tree.add(lines)
+        packed = self._encoder.add(block)
+        if packed:
+            self._parts.append(packed)
+            self._stored += len(packed)
+        self.records += len(lines)
+        self.raw += len(block)
+        self._levels.update(map(_get_level, found))
+        self._loggers.update(map(_get_logger, found))
+        if len(self._events) <= _MOST_DISTINCT:
+            self._events.update(map(_get_event, found))
+        first, last = min(map(_get_time, found)), max(map(_get_time, found))
+        self.first = min(self.first, first) if self.first else first
+        self.last = max(self.last, last)
+
+    def hash_records(self) -> Iterator[None]:
+        """Finish the record tree in small steps."""
+        return self.tree.steps()
+
+    def payload(self) -> Payload:
+        """End the compression and name the blocks."""
+        data = b"".join((*self._parts, self._encoder.finish()))
+        if len(data) <= MOST_STORED:
+            cid = Cid.of(RAW, data)
+            return Payload(cid, ((cid, data),), len(data))
+        blocks = tuple(unixfs.build([data]))
+        return Payload(blocks[-1][0], blocks, len(data))
+
+    def stats(self) -> dict[str, Any]:
+        """The zone map: counts by level and logger, the distinct events; `many` where they are too many to list."""
+        return {
+            "levels": _few(self._levels),
+            "loggers": _few(self._loggers),
+            "events": _names(self._events),
+        }
+
+
+def _until_bad(lines: Sequence[bytes]) -> Iterator[_Record]:
+    for line in lines:
+        try:
+            yield _decode_one(line)
+        except msgspec.MsgspecError:
+            return
+
+
+def _few(counts: Mapping[str, int]) -> dict[str, int] | str:
+    if len(counts) > _MOST_DISTINCT or sum(map(len, counts)) > _LONGEST_SET:
+        return _MANY
+    return dict(counts)
+
+
+def _names(found: set[str]) -> list[str] | str:
+    return _MANY if len(found) > _MOST_DISTINCT or sum(map(len, found)) > _LONGEST_SET else sorted(found)
+
+
+def micros(text: str) -> int | None:
+    """µs since 1970 of a record's `time`; `None` for text that is not one."""
+    try:
+        whole = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+        return whole * 1_000_000 + int(text[20:26])
+    except ValueError:
+        return None
+
+
+def rfc3339(micros_since_1970: int) -> str:
+    """The text of a moment, UTC with microseconds and `Z`."""
+    seconds, fraction = divmod(micros_since_1970, 1_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:06d}Z"

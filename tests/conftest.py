@@ -1,0 +1,67 @@
+"""Fixtures that every test may use: a home of its own, and real Kubo daemons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kubo.build import CannotBuildKubo
+from tests.kubo.build import kubo_binary as find_or_build
+from tests.kubo.daemon import Daemon
+
+NEEDS_DAEMON = frozenset({"kubo_binary", "kubo", "kubo_online", "kubo_daemon"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test that uses a daemon, so that `-m "not kubo"` is the offline part of the suite."""
+    for item in items:
+        if NEEDS_DAEMON & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.kubo)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home directory that does not exist yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def kubo_binary() -> Path:
+    """The `ipfs` binary; a test that needs it fails when it cannot be had, it never skips."""
+    try:
+        return find_or_build()
+    except CannotBuildKubo as error:
+        pytest.fail(f"this test needs a real Kubo daemon: {error}", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def kubo(kubo_binary: Path) -> Iterator[Daemon]:
+    """One offline daemon for the whole run: do not stop it, and count on nothing else being in it."""
+    with Daemon(kubo_binary, offline=True) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def kubo_online(kubo_binary: Path) -> Iterator[Daemon]:
+    """One online daemon, without a peer, for the whole run: do not stop it."""
+    with Daemon(kubo_binary, offline=False) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def kubo_daemon(kubo_binary: Path) -> Iterator[Callable[..., Daemon]]:
+    """Makes started daemons of the test's own: `kubo_daemon(offline=True, unix_socket=True, …)`."""
+    made: list[Daemon] = []
+
+    def make(**options: Any) -> Daemon:
+        daemon = Daemon(kubo_binary, **{"offline": True, **options})
+        made.append(daemon)
+        return daemon.start()
+
+    yield make
+    for daemon in made:
+        daemon.remove()

@@ -1,0 +1,1 @@
+"""One file for each format: both ways, cut everywhere, every bit flipped."""

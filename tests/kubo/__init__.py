@@ -1,0 +1,1 @@
+"""The real Kubo daemon of the test suite: `build.py` finds or builds the binary, `daemon.py` runs it."""
