@@ -35,7 +35,8 @@ def kubo_binary() -> Path:
     try:
         return find_or_build()
     except CannotBuildKubo as error:
-        pytest.fail(f"this test needs a real Kubo daemon: {error}", pytrace=False)
+        reason = str(error)
+    pytest.fail(f"this test needs a real Kubo daemon: {reason}", pytrace=False)
 
 
 @pytest.fixture(scope="session")

@@ -94,7 +94,7 @@ class LyingDaemon:
         self._thread = threading.Thread(target=self._run, name="lying-daemon", daemon=True)
         self._ready = threading.Event()
         self._over = asyncio.Event()
-        self._listening = socket.socket()
+        self._listening = socket.socket(proto=socket.IPPROTO_TCP)  # so that asyncio sets TCP_NODELAY
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- what tests say

@@ -191,7 +191,9 @@ def _inflate_frame(source: _Source, left: int) -> Iterator[bytes]:
 def _check_place(source: _Source, log: str, index: int) -> None:
     head = source.exactly(8)
     length = int.from_bytes(head[4:], "little")
-    told, _ = open_prefix(head + source.exactly(min(length, _MAX_PREFIX)))
+    if head[:4] == _PREFIX_MAGIC and length <= _MAX_PREFIX:
+        head += source.exactly(length)
+    told, _ = open_prefix(head)
     if (told.log, told.index) != (log, index):
         raise FormatError(
             "the payload of another batch",

@@ -16,6 +16,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import hashlib
 import json
 import math
 import pathlib
@@ -26,7 +27,7 @@ from typing import Any, Final
 
 from ipfs_log_handlers.errors import FormatError
 
-__all__ = ["LONGEST_REPR", "MARK", "OURS", "FrontEncoder", "decode", "encode_total", "shorten"]
+__all__ = ["LONGEST_REPR", "MARK", "OURS", "FrontEncoder", "cut_down", "decode", "encode_total", "shorten"]
 
 OURS: Final = frozenset({"time", "level", "logger", "event", "exception", "stack", "pid", "seq"})
 """Keys of the envelope. A caller's field of one of these names gets a trailing `_` (`event` is taken over)."""
@@ -279,6 +280,40 @@ def _fit(value: Any, above: frozenset[int], depth: int) -> Any:  # noqa: ANN401,
         return _mark("nested too deep", type(value))
     except Exception as error:  # noqa: BLE001 - a value's own code; the record is kept
         return _mark(f"{type(error).__name__} while it was encoded", value)
+
+
+def cut_down(event: object, fields: Mapping[str, Any], most: int) -> tuple[str, dict[str, Any]]:
+    """A record whose longest texts are cut until its JSON has at most about `most` bytes (home.md 24).
+
+    A cut text ends in its original length in characters and the SHA-256 of its UTF-8. What is still too large then (a
+    list of a million numbers) is replaced as a whole by a marked object that tells its size.
+
+    Returns:
+        Event and fields; values are already JSON's own.
+    """
+    whole: dict[str, Any] = {"event": _clean(_text(event)), **_fit(dict(fields), frozenset(), 0)}
+    for longest in (most // 4, most // 16, most // 64, most // 256, 256, 64):
+        whole = {name: _cut_texts(value, longest) for name, value in whole.items()}
+        if len(encode_total(whole)) <= most:
+            break
+    else:
+        for name in sorted(whole, key=lambda name: len(encode_total(whole[name])), reverse=True):
+            data = encode_total(whole[name])
+            whole[name] = {MARK: f"left out: {len(data)} bytes", "sha256": hashlib.sha256(data).hexdigest()}
+            if len(encode_total(whole)) <= most:
+                break
+    return _text(whole.pop("event")), whole
+
+
+def _cut_texts(value: Any, longest: int) -> Any:  # noqa: ANN401
+    if isinstance(value, str) and len(value) > longest and "… (cut: " not in value[-120:]:
+        digest = hashlib.sha256(value.encode("utf-8")).hexdigest()
+        return f"{value[:longest]}… (cut: {len(value)} characters, sha256 {digest})"
+    if isinstance(value, dict):
+        return {name: _cut_texts(inner, longest) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_cut_texts(inner, longest) for inner in value]
+    return value
 
 
 def _rfc3339(value: dt.datetime | dt.time) -> str:

@@ -119,7 +119,8 @@ def _url(scheme: str, host: str, port: int | str | None, path: str) -> str:
     except ValueError:
         host = host.lower()
         if not _HOST.fullmatch(host):
-            raise ConfigurationError("the host of a store is not a host name or address", found=repr(host)) from None
+            shown = repr(host) if "@" not in host else None
+            raise ConfigurationError("the host of a store is not a host name or address", found=shown) from None
     if isinstance(port, str):
         port = int(port) if re.fullmatch(r"[0-9]{1,5}", port) else 0
     if port is not None and not 0 < port < 65536:

@@ -34,7 +34,7 @@ _POISON = re.compile(
     r"|no decoder registered|insecure hash function|digest too (?:small|large)"  # a codec, a hash function
     # Bytes that are not what their codec says. Only these endings: a full disk is told in the same frame.
     r'|import failed at block "[^"]*": (?:cbor:|protobuf|proto:|duplicate map key|unexpected|invalid|EOF$)'
-    r"|invalid cid:|invalid header: (?!.*EOF)",  # a CAR that is none; where it was cut short (EOF) it may be the network
+    r"|invalid cid:|invalid header: (?!.*EOF)",  # no CAR; but one cut short may be the network
     re.IGNORECASE,
 )
 _ROOM = re.compile(

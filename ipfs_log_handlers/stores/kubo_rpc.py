@@ -40,8 +40,8 @@ _DEFAULT_API = "http://127.0.0.1:5001"
 _MAX_TOKEN = 1 << 14
 _MAX_API_FILE = 2048
 
-_left_behind: list[aiohttp.ClientSession] = []
-"""Sessions of an event loop that is gone (a fork, a second keeper): kept, for their destructors would touch it."""
+_left_behind: list[aiohttp.BaseConnector] = []
+"""Connections of an event loop that is gone (a fork, a second keeper): kept, for closing them would touch that loop."""
 
 
 class KeeperResolver(AbstractResolver):
@@ -127,6 +127,12 @@ class KuboRpc:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.endpoint = ""
 
+    def __del__(self) -> None:
+        """Says nothing about connections that nobody closed: aiohttp would, through logging, which is our caller."""
+        session = getattr(self, "_session", None)
+        if session is not None:
+            session.detach()
+
     @property
     def where(self) -> str:
         """The address as errors name it."""
@@ -151,7 +157,7 @@ class KuboRpc:
         if session is not None and self._loop is asyncio.get_running_loop():
             await session.close()
         elif session is not None:
-            _left_behind.append(session)
+            _leave_behind(session)
 
     async def call(
         self, command: str, options: Mapping[str, str], *, deadline_s: float, bound: int = MAX_ANSWER
@@ -180,7 +186,7 @@ class KuboRpc:
             )
             try:
                 if response.status != 200:
-                    raise failure(response.status, await read(response, MAX_LINE), self.where, response.headers)
+                    raise failure(response.status, await _complaint(response), self.where, response.headers)
                 yield response
             except BaseException:
                 response.close()
@@ -195,7 +201,7 @@ class KuboRpc:
         """Returns the session of the running loop; made here, because a constructor has no loop."""
         loop = asyncio.get_running_loop()
         if self._session is not None and self._loop is not loop:
-            _left_behind.append(self._session)
+            _leave_behind(self._session)
             self._session = None
         if self._session is None:
             self._session, self._loop = _open_session(self.endpoint), loop
@@ -235,12 +241,36 @@ async def read(response: aiohttp.ClientResponse, bound: int) -> bytes:
     return b"".join(pieces)
 
 
+async def _complaint(response: aiohttp.ClientResponse) -> bytes:
+    """Reads the body of a failure; where it breaks off the status still stands."""
+    try:
+        return await read(response, MAX_LINE)
+    except (asyncio.TimeoutError, aiohttp.ClientError, OSError):
+        return b""
+
+
+class _TcpConnector(aiohttp.TCPConnector):
+    def __del__(self, _warnings: object = None) -> None:
+        """Says nothing: one that is left behind would report through logging, which is our own caller."""
+
+
+class _UnixConnector(aiohttp.UnixConnector):
+    def __del__(self, _warnings: object = None) -> None:
+        """Says nothing, as above."""
+
+
+def _leave_behind(session: aiohttp.ClientSession) -> None:
+    if session.connector is not None:
+        _left_behind.append(session.connector)
+    session.detach()
+
+
 def _open_session(endpoint: str) -> aiohttp.ClientSession:
     connector: aiohttp.BaseConnector
     if endpoint.startswith("/unix/"):
-        connector = aiohttp.UnixConnector(endpoint.removeprefix("/unix"))
+        connector = _UnixConnector(endpoint.removeprefix("/unix"))
     else:
-        connector = aiohttp.TCPConnector(resolver=KeeperResolver(), limit=8)
+        connector = _TcpConnector(resolver=KeeperResolver(), limit=8)
     return aiohttp.ClientSession(
         connector=connector,
         trust_env=False,

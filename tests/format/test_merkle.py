@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256, shake_256
+from itertools import chain
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,8 @@ ROOTS = [merkle.root(LEAVES[:n]) for n in range(LARGEST + 1)]
 SALT = bytes(range(32))
 
 
-# The definitions of RFC 6962 §2.1, as they stand there; k is the largest power of two below n.
-
-
 def mth(d: Sequence[bytes]) -> bytes:
+    """MTH(D[n]), as RFC 6962 §2.1 defines it."""
     if len(d) < 2:
         return d[0] if d else sha256().digest()
     k = split(len(d))
@@ -29,6 +28,7 @@ def mth(d: Sequence[bytes]) -> bytes:
 
 
 def path(m: int, d: Sequence[bytes]) -> list[bytes]:
+    """PATH(m, D[n]), as RFC 6962 §2.1.1 defines it."""
     if len(d) == 1:
         return []
     k = split(len(d))
@@ -36,6 +36,7 @@ def path(m: int, d: Sequence[bytes]) -> list[bytes]:
 
 
 def subproof(m: int, d: Sequence[bytes], known: bool) -> list[bytes]:
+    """SUBPROOF(m, D[n], b), as RFC 6962 §2.1.2 defines it."""
     if m == len(d):
         return [] if known else [mth(d)]
     k = split(len(d))
@@ -43,10 +44,12 @@ def subproof(m: int, d: Sequence[bytes], known: bool) -> list[bytes]:
 
 
 def split(n: int) -> int:
+    """Return k, the largest power of two below n."""
     return max(1 << i for i in range(n.bit_length()) if 1 << i < n)
 
 
 def edge_of(size: int) -> merkle.Edge:
+    """Append one leaf after the other."""
     edge: merkle.Edge = ()
     for n in range(size):
         edge = merkle.edge_append(edge, n, LEAVES[n])
@@ -63,11 +66,13 @@ class Reads:
         self.asked: list[int] = []
 
     def __call__(self, index: int) -> tuple[merkle.Edge, bytes]:
+        """Give the edge before leaf `index`, and the leaf."""
         self.asked.append(index)
         return EDGES[index], LEAVES[index]
 
 
 def refused(verify: Callable[..., None], *arguments: object) -> bool:
+    """Does the verifier say no?"""
     try:
         verify(*arguments)
     except VerificationError:
@@ -213,7 +218,14 @@ class TestNegatives:
             older, root, proof = ROOTS[old], ROOTS[size], merkle.consistency_proof(LEAVES[:size], old)
             for changed in changed_proofs(proof, older, root):
                 assert refused(merkle.verify_consistency, old, older, size, root, changed)
-            for other_old, other_size in ((old, size * 2), (size, old), (0, size), (old, old), (size, size), (-1, size)):
+            for other_old, other_size in (
+                (old, size * 2),
+                (size, old),
+                (0, size),
+                (old, old),
+                (size, size),
+                (-1, size),
+            ):
                 assert refused(merkle.verify_consistency, other_old, older, other_size, root, proof)
             for other_older, other_root in ((flipped(older), root), (older, flipped(root)), (root, older)):
                 assert refused(merkle.verify_consistency, old, other_older, size, other_root, proof)
@@ -236,6 +248,7 @@ class TestNegatives:
 
 
 def flipped(value: bytes, bit: int = 0) -> bytes:
+    """Change one bit."""
     return (int.from_bytes(value, "big") ^ 1 << bit).to_bytes(len(value), "big")
 
 
@@ -263,6 +276,7 @@ class TestForeign:
     VECTORS = load("tlog.json")
 
     def leaves(self, size: int) -> list[bytes]:
+        """Make the leaves as the Go program does."""
         return [merkle.leaf_hash(n.to_bytes(8, "big")) for n in range(size)]
 
     def test_roots(self) -> None:
@@ -321,7 +335,7 @@ class TestRecordTree:
         for part in slices:
             sliced.add(part)
             sliced.root()
-        leaves = [merkle.record_leaf(whole.salt(n), line) for n, line in enumerate(sum(slices, []))]
+        leaves = [merkle.record_leaf(whole.salt(n), line) for n, line in enumerate(chain.from_iterable(slices))]
         assert mth(leaves) == whole.root() == sliced.root()
 
     def test_empty(self) -> None:
@@ -355,7 +369,7 @@ class TestRecordTree:
         steps = tree.steps()
         next(steps)
         tree.add([b"4"])
-        assert [None] * 1 == list(steps)
+        assert [None] == list(steps)
         other.add([b"1", b"2", b"3", b"4"])
         assert other.root() == tree.root()
 

@@ -7,7 +7,7 @@ give other bytes, and no CID of a log depends on which one made them.
 from __future__ import annotations
 
 import json
-from itertools import islice
+from typing import Any
 
 from ipfs_log_handlers.format import merkle, payload, unixfs
 from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, log_name
@@ -57,7 +57,7 @@ def manifests() -> list[Manifest]:
         jump = jump_index(index)
         sealed = START + index * 10_000_000
         edge = b"".join(chain[-1].edge_after()) if chain else b""
-        place = {
+        place: dict[str, Any] = {
             "log": LOG,
             "index": index,
             "prev": chain[-1].cid if chain else None,
@@ -70,7 +70,7 @@ def manifests() -> list[Manifest]:
     return chain
 
 
-def _content(index: int, sealed: int) -> dict[str, object]:
+def _content(index: int, sealed: int) -> dict[str, Any]:
     if index in (0, 5):
         return _nothing(sealed) if index == 0 else _file(sealed)
     tree = merkle.RecordTree(salt_of(index))
@@ -92,7 +92,7 @@ def _content(index: int, sealed: int) -> dict[str, object]:
     }
 
 
-def _nothing(sealed: int) -> dict[str, object]:
+def _nothing(sealed: int) -> dict[str, Any]:
     block = payload.prefix(salt_of(0), LOG, 0)
     return {
         "first": sealed,
@@ -110,7 +110,7 @@ def _nothing(sealed: int) -> dict[str, object]:
     }
 
 
-def _file(sealed: int) -> dict[str, object]:
+def _file(sealed: int) -> dict[str, Any]:
     *_, (root, _) = unixfs.build([bytes(FILE_SIZE)])
     return {
         **_nothing(sealed),
@@ -151,7 +151,7 @@ def files() -> dict[str, bytes]:
             "lines": [line.decode() for line in LINES],
             "salts": [tree.salt(n).hex() for n in range(tree.size)],
             "root": tree.root().hex(),
-            "proofs": [[each.hex() for each in tree.proof(n)] for n in islice(range(tree.size), 0, None, 3)],
+            "proofs": [[each.hex() for each in tree.proof(n)] for n in range(0, tree.size, 3)],
         },
         "prefix": payload.prefix(salt_of(1), LOG, 1).hex(),
         **claims([bytes(manifest.cid) for manifest in chain]),
@@ -177,7 +177,5 @@ def claims(leaves: list[bytes]) -> dict[str, object]:
         "leaves": [leaf.hex() for leaf in leaves],
         "checkpoints": [Checkpoint(LOG, n, merkle.edge_root(edges[n])).signed(KEY).decode() for n in sizes],
         "inclusion": [proof(n, m, merkle.inclusion_from_edges(m, n, read)) for n in sizes for m in range(n)],
-        "consistency": [
-            proof(n, m, merkle.consistency_from_edges(m, n, read)) for n in sizes for m in range(1, n + 1)
-        ],
+        "consistency": [proof(n, m, merkle.consistency_from_edges(m, n, read)) for n in sizes for m in range(1, n + 1)],
     }

@@ -1,0 +1,44 @@
+"""`python -m benchmarks`: measures everything and prints the tables that benchmarks/README.md keeps.
+
+Each of `REPORTS` is a heading and a function that takes the number of rounds and returns Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from benchmarks import caller_cost, imports, squeeze
+
+REPORTS: Final[dict[str, tuple[str, Callable[[int], str]]]] = {
+    "caller": ("What a call costs", caller_cost.report),
+    "import": ("Import and idling", imports.report),
+    "squeeze": ("zstd alone on the realistic lines", squeeze.report),
+}
+
+
+def main() -> None:
+    """Measures what was asked for, or all."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures, and prints Markdown tables.")
+    parser.add_argument("what", nargs="*", metavar="REPORT", help=f"one of {', '.join(REPORTS)}; without: all")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each figure is measured; the median counts")
+    chosen = parser.parse_args()
+    if unknown := sorted(set(chosen.what) - set(REPORTS)):
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(REPORTS)}")
+    print(
+        f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores, median of {chosen.rounds}."
+    )
+    for name in chosen.what or REPORTS:
+        heading, report = REPORTS[name]
+        began = time.perf_counter()
+        print(f"\n## {heading}\n\n{report(chosen.rounds)}", flush=True)
+        print(f"{name}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,363 @@
+"""The keeper at work: one event loop that seals when a batch is due and ships what is sealed.
+
+Sealing is cut into short steps with a pause after each, so that the program it lives in keeps the GIL (runtime.md);
+where somebody waits for it, without pauses. Each store has a task of its own, so a silent one holds up nothing else.
+The keeper never logs and never prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import backoff
+
+from ipfs_log_handlers.errors import ConfigurationError, LogStoreError, StoreError, StoreRefused, StoreUnavailable
+from ipfs_log_handlers.home import disk, requests, reserve
+from ipfs_log_handlers.home.layout import Room
+from ipfs_log_handlers.home.lock import KeeperLock
+from ipfs_log_handlers.keeper.retain import retain
+from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
+from ipfs_log_handlers.keeper.ship import Delivered, Shipper, trouble_of
+from ipfs_log_handlers.keeper.spool import Spool
+from ipfs_log_handlers.stores import Store, open_store
+
+__all__ = ["TICK", "Guest", "Keeper", "NoGuest"]
+
+TICK: Final = 0.2
+"""Seconds between two looks at the spool."""
+_OTHERS_EVERY: Final = 1.0
+_PAUSE: Final = 0.0002
+_STEPS_A_TURN: Final = 16
+_LONGEST_WAIT: Final = 60.0
+_DENIED_WAIT: Final = 60.0
+_KEEP_HOUSE_EVERY: Final = 30.0
+
+
+class Guest(Protocol):
+    """What the keeper asks of the program it lives in."""
+
+    own_threads: set[int]
+    """Threads that are the keeper now: what libraries log there is never recorded, or it would feed itself."""
+
+    def activity(self) -> int:
+        """A number that grows with every record of this process."""
+
+    def tick(self) -> None:
+        """Look after the segments of this process (descriptors closed under it)."""
+
+    def token(self, address: str) -> str | None:
+        """The credential for a store."""
+
+
+class NoGuest:
+    """A keeper that lives alone: `ipfs-logs ship`."""
+
+    def __init__(self, token: str | None = None) -> None:
+        self.own_threads: set[int] = set()
+        self._token = token
+
+    def activity(self) -> int:
+        """Nothing is logged here."""
+        return 0
+
+    def tick(self) -> None:
+        """No segment is open here."""
+
+    def token(self, address: str) -> str | None:  # noqa: ARG002
+        """The one it was given, else that of the environment."""
+        return self._token or os.environ.get("IPFS_LOGS_TOKEN")
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Somebody waits until everything that was in the spool at one moment is sealed, and shipped."""
+
+    sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By subsystem and segment: bytes that must be consumed."""
+    tried: set[str] = field(default_factory=set)
+    """Stores that were tried since."""
+
+
+class Keeper:
+    """Keeps one home for as long as it holds the lock.
+
+    Args:
+        lock: the home's lock, held; the caller releases it.
+        guest: the program around it.
+        stores: addresses to ship to in place of the configured ones.
+        delivered: called for each batch that a store confirmed.
+    """
+
+    def __init__(
+        self,
+        lock: KeeperLock,
+        guest: Guest,
+        *,
+        stores: tuple[str, ...] | None = None,
+        delivered: Callable[[Delivered], None] | None = None,
+    ) -> None:
+        self.home = lock.home
+        self.troubles: dict[str, str] = {}
+        self._lock = lock
+        self._guest = guest
+        self._stores = stores
+        self._delivered = delivered
+        self._sealers: dict[str, Sealer] = {}
+        self._retry: dict[str, float] = {}
+        self._shippers: dict[str, Shipper] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._wakers: dict[str, asyncio.Event] = {}
+        self._asked: _Asked | None = None
+        self._requests: frozenset[str] = frozenset()
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._denied: str | None = None
+
+    # -- told from outside, in the loop's thread
+
+    def ask(self) -> None:
+        """Seal all that is in the spool now and ship all that is sealed, without pauses."""
+        asked = _Asked()
+        for room in self.home.rooms():
+            with contextlib.suppress(OSError):
+                asked.sizes[room.name] = Spool(room).sizes()
+        self._asked = asked
+        self._retry.clear()
+        self._wake.set()
+        for waker in self._wakers.values():
+            waker.set()
+
+    def begin_stop(self) -> None:
+        """Leave as soon as the step at hand is done."""
+        self._stopping = True
+        self._wake.set()
+
+    # -- the loop
+
+    async def run(self, *, until_done: bool = False) -> None:
+        """Keep the home until told to stop.
+
+        Args:
+            until_done: leave when everything is sealed and each store has confirmed it, or could not be reached.
+
+        Raises:
+            LostLockError: another keeper took over.
+        """
+        seen, others = -1, 0.0
+        house = 0.0
+        try:
+            while not self._stopping:
+                if not self._lock.holds():
+                    raise LostLockError
+                now = time.monotonic()
+                self._guest.tick()
+                self._hear_requests()
+                activity = self._guest.activity()
+                if activity != seen or now >= others or self._asked is not None:
+                    seen, others = activity, now + _OTHERS_EVERY
+                    await self._seal_all()
+                if now >= house:
+                    house = now + _KEEP_HOUSE_EVERY
+                    await self._keep_house()
+                self._tend_stores()
+                if self._done():
+                    self._asked = None
+                    if until_done:
+                        return
+                await self._rest()
+        finally:
+            await self._close_stores()
+
+    async def _rest(self) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), 0.02 if self._asked is not None and self._asked.sizes else TICK)
+        self._wake.clear()
+
+    def _hear_requests(self) -> None:
+        found = requests.pending(self.home.requests)
+        if found - self._requests:
+            self.ask()
+        self._requests = found
+
+    # -- sealing
+
+    async def _seal_all(self) -> None:
+        again = True
+        while again and not self._stopping:
+            again = False
+            for room in self.home.rooms():
+                if self._retry.get(room.name, 0.0) > time.monotonic():
+                    continue
+                try:
+                    again |= await self._seal_one(room)
+                    self._retry.pop(room.name, None)
+                    self.troubles.pop(room.name, None)
+                except (OSError, LogStoreError) as error:
+                    self.troubles[room.name] = str(error)
+                    self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
+                    if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
+                        await self._keep_house(make_room=True)
+            await asyncio.sleep(0)
+
+    async def _seal_one(self, room: Room) -> bool:
+        """Seal one batch of a subsystem if one is due; whether there may be another."""
+        sealer = self._sealers.get(room.name)
+        if sealer is None:
+            sealer = self._sealers[room.name] = Sealer(self._lock, room)
+        now = time.monotonic()
+        waiting = sealer.survey(now)
+        asked = self._is_asked(sealer, waiting.records)
+        cut = sealer.cut(waiting, now, asked=asked, hasty=asked)
+        if cut is None:
+            sealer.retire()
+            return False
+        before = sealer.sealed
+        await self._paced(sealer.seal(cut, hasty=asked), gentle=not asked)
+        if sealer.sealed is before:
+            return False
+        sealer.retire()
+        for waker in self._wakers.values():
+            waker.set()
+        return True
+
+    def _is_asked(self, sealer: Sealer, waiting: int) -> bool:
+        """Whether somebody still waits for this subsystem to be sealed."""
+        if self._asked is None or sealer.room.name not in self._asked.sizes:
+            return False
+        sizes = self._asked.sizes[sealer.room.name]
+        consumed = sealer.consumed
+        if waiting and any(consumed.get(name, 0) < size for name, size in sizes.items()):
+            return True
+        del self._asked.sizes[sealer.room.name]
+        return False
+
+    async def _paced(self, steps: Iterator[None], *, gentle: bool) -> None:
+        """Run the steps of a seal; between them the program, and the uploads of this loop, get their turn."""
+        for count, _ in enumerate(steps):
+            if gentle:
+                time.sleep(_PAUSE)  # shorter than the loop's own clock can
+            if count % _STEPS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    # -- shipping
+
+    def _addresses(self, room: Room) -> tuple[str, ...]:
+        if self._stores is not None:
+            return self._stores
+        sealer = self._sealers.get(room.name)
+        return sealer.policy.stores if sealer is not None else ()
+
+    def _rooms_of(self, address: str) -> list[Room]:
+        return [room for room in self.home.rooms() if address in self._addresses(room)]
+
+    def _tend_stores(self) -> None:
+        """One task for each store that some subsystem ships to."""
+        wanted = dict.fromkeys(address for room in self.home.rooms() for address in self._addresses(room))
+        for address in wanted:
+            if address not in self._shippers:
+                try:
+                    store: Store = open_store(address, token=self._guest.token(address))
+                except ConfigurationError as error:
+                    self.troubles[address] = str(error)
+                    continue
+                self._shippers[address] = Shipper(store)
+                self._wakers[address] = asyncio.Event()
+                self._wakers[address].set()
+            task = self._tasks.get(address)
+            if task is None or task.done():
+                self._tasks[address] = asyncio.get_running_loop().create_task(self._ship_forever(address))
+
+    async def _ship_forever(self, address: str) -> None:
+        shipper, waker = self._shippers[address], self._wakers[address]
+        delays = _delays()
+        while True:
+            await waker.wait()
+            waker.clear()
+            try:
+                await self._ship_all(shipper)
+                delays = _delays()
+            except (StoreError, OSError, LogStoreError) as error:
+                await self._wait_after(error, shipper, waker, next(delays))
+            if self._asked is not None:
+                self._asked.tried.add(address)
+                self._wake.set()
+
+    async def _ship_all(self, shipper: Shipper) -> None:
+        progress = True
+        while progress:
+            progress = False
+            for room in self._rooms_of(shipper.store.address):
+                delivered = await shipper.ship_some(room)
+                progress |= delivered is not None
+                for each in delivered or ():
+                    if self._delivered is not None:
+                        self._delivered(each)
+        self._wake.set()
+
+    async def _wait_after(self, error: Exception, shipper: Shipper, waker: asyncio.Event, delay: float) -> None:
+        """Note what went wrong, then wait for the next try, or for somebody who asks."""
+        if isinstance(error, StoreRefused):
+            delay = _DENIED_WAIT
+            self._denied = shipper.store.address
+        retry_after = getattr(error, "retry_after", None)
+        if isinstance(error, StoreUnavailable) and retry_after is not None:
+            delay = max(delay, min(float(retry_after), _LONGEST_WAIT * 10))
+        trouble = trouble_of(error, time.time() + delay)
+        for room in self._rooms_of(shipper.store.address):
+            with contextlib.suppress(OSError):
+                shipper.tell(room, trouble)
+        if self._asked is not None:
+            self._asked.tried.add(shipper.store.address)
+            self._wake.set()
+        until = time.monotonic() + delay
+        while (left := until - time.monotonic()) > 0:
+            before = self._asked
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(waker.wait(), left)
+            waker.clear()
+            if self._asked is not None and self._asked is not before:
+                break
+        waker.set()
+
+    def _done(self) -> bool:
+        """Whether everything asked for is sealed, and every store has it or could not be reached."""
+        if self._asked is None:
+            return True
+        if self._asked.sizes:
+            return all(name in self.troubles for name in self._asked.sizes)
+        return all(
+            address in self._asked.tried or not any(map(shipper.missing, self._rooms_of(address)))
+            for address, shipper in self._shippers.items()
+        )
+
+    async def _close_stores(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        for shipper in self._shippers.values():
+            with contextlib.suppress(Exception):
+                await shipper.store.close()
+
+    # -- space
+
+    async def _keep_house(self, *, make_room: bool = False) -> None:
+        if not make_room and self.home.rooms():
+            reserve.make(self.home.reserve)
+        for sealer in list(self._sealers.values()):
+            stores = [self._shippers[each].store for each in self._addresses(sealer.room) if each in self._shippers]
+            with contextlib.suppress(OSError, LogStoreError):
+                await retain(sealer.room, stores, sealer.policy, make_room=make_room)
+
+
+def _delays() -> Iterator[float]:
+    """Seconds until each next try: exponential, capped, with full jitter."""
+    for value in backoff.expo(factor=0.25, max_value=_LONGEST_WAIT):
+        if value is not None:
+            yield 0.05 + backoff.full_jitter(value)

@@ -1,0 +1,136 @@
+"""IPFSProcessor: a structlog event dict becomes the same event and fields, and is passed on unchanged.
+
+It may stand anywhere in a chain. Everything said of `IPFSHandler` holds: durable when it returns, never raises, never
+waits for the network. `logging.shutdown()` flushes and closes it, though it is attached to no logger.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+from ipfs_log_handlers.fields import exception_text
+from ipfs_log_handlers.process import HomeProcess
+from ipfs_log_handlers.recorder import Recorder
+
+__all__ = ["IPFSProcessor"]
+
+_LEVELS: Final = {
+    "critical": 50,
+    "fatal": 50,
+    "exception": 40,
+    "error": 40,
+    "err": 40,
+    "warning": 30,
+    "warn": 30,
+    "info": 20,
+    "msg": 20,
+    "debug": 10,
+    "notset": 0,
+}
+_TAKEN: Final = frozenset({"event", "level", "logger", "exc_info", "exception", "stack", "stack_info"}) | {
+    "_record",
+    "_from_structlog",
+    "_logger",
+    "_name",
+}
+"""Keys that become part of the envelope, and structlog's own luggage."""
+
+
+class IPFSProcessor:
+    """A structlog processor with the keywords of `IPFSHandler`.
+
+    Args:
+        subsystem: name of the subsystem; `None` routes each event.
+        level: events below it are not recorded; they are passed on all the same.
+        settings: as for `IPFSHandler`.
+
+    Raises:
+        ConfigurationError: a name or value is wrong.
+    """
+
+    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:  # noqa: ANN401
+        self._recorder = Recorder(subsystem, settings)
+        self._shutdown = _Shutdown(self._recorder, level)
+
+    def __call__(
+        self, logger: object, method_name: str, event_dict: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Record the event; return the very dict that came in, unchanged."""
+        try:
+            self._record(logger, method_name, event_dict)
+        except Exception:  # noqa: BLE001 - a guest: counted, never raised
+            self._recorder.failed += 1
+        return event_dict
+
+    def _record(self, logger: object, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
+        level = str(event_dict.get("level") or ("error" if method_name == "exception" else method_name))
+        if _LEVELS.get(level.lower(), logging.INFO) < self._shutdown.level:
+            return
+        if threading.get_ident() in HomeProcess.own_threads:
+            return
+        exception, stack = _told(event_dict)
+        self._recorder.take(
+            time.time(),
+            level,
+            str(event_dict.get("logger") or getattr(logger, "name", None) or ""),
+            _text(event_dict.get("event", "")),
+            {key: value for key, value in event_dict.items() if key not in _TAKEN},
+            exception=exception,
+            stack=stack,
+        )
+
+    def flush(self) -> None:
+        """As `IPFSHandler.flush`."""
+        self._recorder.flush()
+
+    def close(self) -> None:
+        """As `IPFSHandler.close`."""
+        self._shutdown.close()
+
+    def status(self) -> list[dict[str, Any]]:
+        """As `IPFSHandler.status`."""
+        return self._recorder.status()
+
+
+class _Shutdown(logging.Handler):
+    """Attached to no logger; `logging.shutdown` knows every handler, and so the recorder too."""
+
+    def __init__(self, recorder: Recorder, level: int | str) -> None:
+        super().__init__(level)
+        self._recorder = recorder
+
+    def createLock(self) -> None:  # noqa: N802 - logging's name
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Nothing is ever sent here."""
+
+    def flush(self) -> None:
+        self._recorder.flush()
+
+    def close(self) -> None:
+        self._recorder.close()
+        super().close()
+
+
+def _text(event: object) -> str:
+    try:
+        return event if isinstance(event, str) else str(event)
+    except Exception as error:  # noqa: BLE001 - the event's own code
+        return f"<{type(event).__name__}: __str__ raised {type(error).__name__}>"
+
+
+def _told(event_dict: MutableMapping[str, Any]) -> tuple[str | None, str | None]:
+    """Exception and stack, whether structlog has formatted them already or not."""
+    exception = event_dict.get("exception")
+    if not isinstance(exception, str):
+        exception = exception_text(event_dict.get("exc_info"))
+    stack = event_dict.get("stack")
+    if not isinstance(stack, str):
+        told = event_dict.get("stack_info")
+        stack = told if isinstance(told, str) else None
+    return exception, stack

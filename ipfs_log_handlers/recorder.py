@@ -1,0 +1,125 @@
+"""The recorder behind a handler or a processor: from event and fields to the writer, step by step.
+
+Handler and processor differ only in how they are called; what a record becomes is decided here, once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ipfs_log_handlers import subsystems
+from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.fields import rename_clashing, resolve_event, with_redaction
+from ipfs_log_handlers.format.record import FrontEncoder, cut_down
+from ipfs_log_handlers.process import HomeProcess
+from ipfs_log_handlers.subsystems.registry import Router, Subsystem
+from ipfs_log_handlers.writer import Writer
+
+__all__ = ["Recorder"]
+
+_BEHIND_FRONT: Final = 64
+"""Bytes that the writer adds to a record: pid, seq, checksum."""
+_MARKS: Final = 256
+
+
+class Recorder:
+    """Records events for one open handler or processor.
+
+    Args:
+        subsystem: name of the subsystem; `None` routes each record.
+        keywords: as `config.Settings` has them.
+
+    Raises:
+        ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
+    """
+
+    __slots__ = ("_occupant", "_redact", "_settings", "_writers", "chosen", "failed", "front", "home", "most", "one")
+
+    def __init__(self, subsystem: str | None, keywords: dict[str, Any]) -> None:
+        self.chosen: Subsystem | None = None if subsystem is None else subsystems.get(subsystem)
+        self._settings = Settings.parse(keywords, also=("subsystem", "level"))
+        self._occupant = HomeProcess.enter(self.chosen, self._settings)
+        self._redact = with_redaction(self._settings.redact)
+        self._writers: dict[str, Writer] = {}
+        self.home = self._occupant.home
+        self.front = FrontEncoder()
+        self.most = self._settings.max_record_bytes - _BEHIND_FRONT
+        self.one: Writer | None = None
+        """The writer, once it is known that every record goes to it as it is: one subsystem, nothing to redact."""
+        self.failed = 0
+        """Records for which even a substitute could not be written."""
+
+    def take(
+        self,
+        created: float,
+        level: str,
+        logger: str,
+        text: str,
+        fields: dict[str, Any],
+        *,
+        from_json: bool = False,
+        exception: str | None = None,
+        stack: str | None = None,
+    ) -> None:
+        """Record one event.
+
+        Args:
+            created: seconds since 1970.
+            level: name of the level.
+            logger: name of the logger.
+            text: the message.
+            fields: the caller's fields, which may hold `event` and `subsystem`; the dict is the recorder's from here.
+            from_json: the message was a JSON object, and its members are among the fields.
+            exception: traceback text.
+            stack: stack text.
+        """
+        subsystem = self.chosen or self._routed(logger, text, fields)
+        if self._redact is not None:
+            fields = self._redact(fields)
+        event = resolve_event(text, fields, subsystem.first_event, from_json=from_json)
+        writer = self._writer(subsystem)
+        if subsystem.events and subsystem.lacks(event, fields):
+            writer.incomplete += 1
+        fields = rename_clashing(fields)
+        front = self.front.front(created, level, logger, event, fields, exception, stack)
+        if len(front) > self.most:
+            texts = {name: told for name, told in (("exception", exception), ("stack", stack)) if told is not None}
+            event, fields = cut_down(event, {**fields, **texts}, self.most - _MARKS)
+            exception, stack = fields.pop("exception", None), fields.pop("stack", None)
+            front = self.front.front(created, level, logger, event, fields, exception, stack)
+        writer.append(front)
+
+    def _routed(self, logger: str, text: str, fields: dict[str, Any]) -> Subsystem:
+        named = fields.get("subsystem")
+        found = subsystems.get(Router.route(logger, fields.get("event", text), named))
+        if named is not None and named == found.name:
+            del fields["subsystem"]
+        return found
+
+    def _writer(self, subsystem: Subsystem) -> Writer:
+        writer = self._writers.get(subsystem.name)
+        if writer is None:
+            writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
+            if self.chosen is not None and self._redact is None:
+                self.one = writer
+        return writer
+
+    def flush(self) -> None:
+        """Wait until all that this process logged to the home is shipped (without `kubo`: sealed), or time is over."""
+        try:
+            self.home.flush(self._settings.flush_timeout)
+        except Exception:  # noqa: BLE001 - counted; logging.shutdown must get to the handlers behind this one
+            self.failed += 1
+
+    def close(self) -> None:
+        """Flush, once; the last one of a home gives the keeper's lock back. A later record still lands."""
+        try:
+            self.home.leave(self._occupant)
+        except Exception:  # noqa: BLE001 - as above
+            self.failed += 1
+
+    def status(self) -> list[dict[str, Any]]:
+        """Counters and health of the home, one mapping for each subsystem, with the keys of `ipfs-logs status`."""
+        from ipfs_log_handlers.status import status  # noqa: PLC0415 - not needed to log
+
+        return status(self.home.home.path, process=self.home)

@@ -1,0 +1,511 @@
+"""What the Kubo store makes of answers that no honest daemon gives, and of those that it gives once in a blue moon."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ipfs_log_handlers.errors import (
+    FormatError,
+    LogStoreError,
+    StoreRefused,
+    StoreRejected,
+    StoreUnavailable,
+    VerificationError,
+)
+from ipfs_log_handlers.format.cid import RAW, Cid
+from ipfs_log_handlers.stores import Shipment
+from ipfs_log_handlers.stores.kubo import KuboStore
+from tests import shipments
+from tests.lying import Asked, LyingDaemon, Said, confirmed, error, lines
+
+DEADLINE_S = 0.4
+STRANGER = Cid.of(RAW, b"stranger")
+TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[LyingDaemon]:
+    """One scripted daemon for the file."""
+    with LyingDaemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def liar(running: LyingDaemon) -> LyingDaemon:
+    """The daemon without a script."""
+    running.honest()
+    running.asked.clear()
+    running.store.pins.clear()
+    return running
+
+
+def ship(daemon: LyingDaemon, *shipment: Shipment, **options: Any) -> None:
+    """Ships with a new store, one shipment after the other."""
+
+    async def work() -> None:
+        store = KuboStore(daemon.url, **{"deadline_s": DEADLINE_S, **options})
+        try:
+            for each in shipment or (shipments.shipment(),):
+                await store.ship(each)
+        finally:
+            await store.close()
+
+    asyncio.run(work())
+
+
+GOOD = shipments.shipment(shipments.batch(), shipments.batch())
+FACTS = (GOOD.roots, GOOD.blocks, GOOD.block_bytes)
+ROOTS, STATS = confirmed(*FACTS)[:-1], confirmed(*FACTS)[-1:]
+
+
+def root(cid: object, problem: object = "") -> bytes:
+    """A Root line."""
+    return lines({"Root": {"Cid": {"/": cid}, "PinErrorMsg": problem}})[0]
+
+
+def stats(blocks: object, block_bytes: object) -> bytes:
+    """A Stats line."""
+    return lines({"Stats": {"BlockCount": blocks, "BlockBytesCount": block_bytes}})[0]
+
+
+HALF = GOOD.size // 2
+DEADLINE_MSG = "context deadline exceeded"
+
+UNKNOWN = {
+    "silence after the upload": Said(then="hang"),
+    "silence during the upload": Said(then="hang", read=HALF),
+    "a reset during the upload": Said(then="reset", read=HALF, raw=b"\n"),
+    "a reset after the upload": Said(then="reset", raw=b"\n"),
+    "a close without a word": Said(then="close"),
+    "200 and nothing": Said(),
+    "200 and an empty line": Said(body=(b"\n",)),
+    "a pin error": Said(body=(root(str(GOOD.roots[0]), DEADLINE_MSG), *ROOTS[1:], *STATS)),
+    "a pin error that is no text": Said(body=(root(str(GOOD.roots[0]), 7), *ROOTS[1:], *STATS)),
+    "a pin error that is null": Said(body=(root(str(GOOD.roots[0]), None), *ROOTS[1:], *STATS)),
+    "a pin error, then the same root without one": Said(body=(root(str(GOOD.roots[0]), "no"), *ROOTS, *STATS)),
+    "no counts": Said(body=ROOTS),
+    "no counts and a cut": Said(body=ROOTS, then="cut"),
+    "no counts and silence": Said(body=ROOTS, then="hang"),
+    "a root too few": Said(body=(*ROOTS[1:], *STATS)),
+    "only the counts": Said(body=STATS),
+    "the counts before the roots": Said(body=(*STATS, *ROOTS)),
+    "a root that was not sent": Said(body=(*ROOTS, root(str(STRANGER)), *STATS)),
+    "a root that is no CID": Said(body=(root("bafy"), *ROOTS, *STATS)),
+    "a root that is a number": Said(body=(root(7), *ROOTS, *STATS)),
+    "a root in CIDv0": Said(body=(root("QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWnPbdG"), *ROOTS, *STATS)),
+    "a block too few": Said(body=(*ROOTS, stats(GOOD.blocks - 1, GOOD.block_bytes))),
+    "other block bytes": Said(body=(*ROOTS, stats(GOOD.blocks, GOOD.block_bytes + 1))),
+    "counts that are text": Said(body=(*ROOTS, stats(str(GOOD.blocks), str(GOOD.block_bytes)))),
+    "counts that are true": Said(body=(*ROOTS, stats(True, True))),
+    "counts that are floats": Said(body=(*ROOTS, stats(float(GOOD.blocks), float(GOOD.block_bytes)))),
+    "counts without numbers": Said(body=(*ROOTS, b'{"Stats":{}}\n')),
+    "counts cut in the line": Said(body=(*ROOTS, STATS[0][:-4]), then="cut"),
+    "no JSON": Said(body=(b"<html>It works!</html>\n",)),
+    "JSON that is a list": Said(body=(b"[1]\n",)),
+    "JSON of another kind": Said(body=(b'{"Hello":{}}\n', *ROOTS, *STATS)),
+    "a root as a list": Said(body=(b'{"Root":[]}\n', *ROOTS, *STATS)),
+    "deep JSON": Said(body=(b"[" * 60000 + b"\n",)),
+    "bytes that are no UTF-8": Said(body=(b"\xff\xfe{}\n",)),
+    "a line without an end": Said(body=tuple([b"x" * 60000] * 100)),
+    "lines without an end": Said(body=tuple([b" \n" * 30000] * 100)),
+    "a slow drip": Said(body=tuple([b" "] * 1000), pause_s=0.05),
+    "no HTTP": Said(raw=b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+    "a head without an end": Said(raw=b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50000),
+    "a length that is a lie": Said(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n" + b"".join(ROOTS)),
+    "a chunk that is a lie": Said(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+    "400": error(400, "argument 'path' is odd"),
+    "408": Said(status=408),
+    "425": Said(status=425),
+    "429": Said(status=429),
+    "500 without a word": Said(status=500),
+    "500 no space": error(500, 'import failed at block "b": write /x/y: no space left on device'),
+    "500 no space, cbor said": error(500, 'import failed at block "b": cbor: no space left on device'),
+    "500 cut": error(500, 'import failed after block "b": unexpected EOF'),
+    "500 deadline": error(500, 'import failed after block "b": context deadline exceeded'),
+    "500 cancelled": error(500, "context canceled"),
+    "500 that is text": Said(status=500, headers=TEXT, body=(b"Internal Server Error",)),
+    "500 that is long": Said(status=500, body=tuple([b"x" * 60000] * 50)),
+    "502 from a proxy": Said(status=502, headers=TEXT, body=(b"mismatch in content integrity",)),
+    "503": Said(status=503),
+    "504": Said(status=504),
+    "201": Said(status=201, body=(*ROOTS, *STATS)),
+    "204": Said(raw=b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "206": Said(status=206, body=(*ROOTS, *STATS)),
+}
+
+REFUSED = {
+    "401": Said(status=401, headers=TEXT, body=(b"who are you",)),
+    "403": Said(status=403, headers=TEXT, body=(b"403 - Forbidden\n",)),
+    "403 that breaks off": Said(status=403, headers=TEXT, body=(b"403 - Forb",), then="cut"),
+    "404": Said(status=404, headers=TEXT, body=(b"404 page not found\n",)),
+    "405": Said(status=405, headers=TEXT, body=(b"405 - Method Not Allowed\n",)),
+    "301": Said(status=301, headers=(("Location", "https://elsewhere.invalid/"),)),
+    "302": Said(status=302, headers=(("Location", "/login"),)),
+    "308": Said(status=308),
+    "413 from a proxy": Said(status=413),
+    "version mismatch": error(400, "api version mismatch (0.1 != 0.43.0)"),
+    "a TLS port": Said(status=400, headers=TEXT, body=(b"Client sent an HTTP request to an HTTPS server.\n",)),
+}
+
+REJECTED = {
+    "hash": error(500, 'import failed after block "b": mismatch in content integrity, expected: b, got: c'),
+    "size": error(500, 'import failed at block "b": produced block is over 2MiB: big blocks can\'t be exchanged'),
+    "size, before 0.40": error(500, 'import failed at block "b": produced block is over 1MiB: big blocks …'),
+    "section size": error(500, "import failed: invalid section data, length of read beyond allowable maximum"),
+    "codec": error(500, 'import failed at block "b": could not choose a decoder: no decoder registered for 0x99'),
+    "hash function": error(500, "potentially insecure hash functions not allowed"),
+    "cbor": error(500, 'import failed at block "b": cbor: NaN float value rejected'),
+    "cbor, cut": error(500, 'import failed at block "b": unexpected EOF'),
+    "cbor, twice": error(500, 'import failed at block "b": duplicate map key "a"'),
+    "cid": error(500, "import failed: invalid cid: expected 1 as the cid version number, got: 97"),
+    "header": error(500, "invalid header: malformed stream: invalid appearance of string token"),
+}
+
+
+class TestShip:
+    @pytest.mark.parametrize("said", UNKNOWN.values(), ids=UNKNOWN.keys())
+    def test_unknown(self, liar, said):
+        """Whatever does not prove that the roots are pinned is unknown: unavailable, within the deadline."""
+        liar.say("dag/import", said)
+        start = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            ship(liar, GOOD)
+        assert time.monotonic() - start < 3 * DEADLINE_S + 1
+        assert len(str(caught.value)) < 1000
+        assert liar.url in str(caught.value)
+
+    @pytest.mark.parametrize("said", REFUSED.values(), ids=REFUSED.keys())
+    @pytest.mark.parametrize("at", ["at once", "with the body"])
+    def test_refused(self, liar, said, at):
+        """What token, origin or address is to blame for is refused, whether it shows before the upload or in it."""
+        if at == "at once":
+            liar.always("dag/import", said)
+        else:
+            liar.say("dag/import", said)
+        with pytest.raises(StoreRefused):
+            ship(liar, GOOD)
+
+    @pytest.mark.parametrize("said", REJECTED.values(), ids=REJECTED.keys())
+    def test_rejected(self, liar, said):
+        """What the daemon names as bad bytes is rejected, with its words."""
+        liar.say("dag/import", said)
+        with pytest.raises(StoreRejected, match="names these bytes as bad; found"):
+            ship(liar, GOOD)
+
+    @pytest.mark.parametrize("then", ["end", "cut", "hang"])
+    def test_counts_are_the_end(self, liar, then):
+        """After the matching counts it is a success, whatever becomes of the connection."""
+        liar.say("dag/import", Said(body=(*ROOTS, *STATS), then=then))
+        ship(liar, GOOD)
+
+    def test_order_and_pieces(self, liar):
+        """Roots come in any order, repeated or not, in pieces of any size, with blank lines between."""
+        text = b"\n".join([ROOTS[1].strip(), b"", ROOTS[0].strip(), ROOTS[0].strip(), STATS[0].strip()])
+        liar.say("dag/import", Said(body=tuple(text[i : i + 1] for i in range(len(text)))))
+        ship(liar, GOOD)
+
+    def test_one_bad_root_of_many(self, liar):
+        """The error names the root that was not pinned, and the daemon's reason."""
+        bad = str(GOOD.roots[1])
+        liar.say("dag/import", Said(body=(ROOTS[0], root(bad, "ipld: could not find it"), *STATS)))
+        with pytest.raises(StoreUnavailable, match=f"{bad}.*could not find it"):
+            ship(liar, GOOD)
+
+    @pytest.mark.parametrize(
+        ("value", "seconds"),
+        [
+            ("7", 7.0),
+            ("0", 0.0),
+            ("99999", 3600.0),
+            ("Fri, 24 Nov 2023 10:00:30 GMT", 30.0),
+            ("Fri, 24 Nov 2023 09:00:00 GMT", 0.0),
+            ("soon", None),
+            ("-1", None),
+            ("9" * 5000, None),
+        ],
+    )
+    def test_retry_after(self, liar, value, seconds):
+        """Retry-After stands on the error: seconds, or a date counted from the answer's own."""
+        headers = (("Retry-After", value), ("Date", "Fri, 24 Nov 2023 10:00:00 GMT"))
+        liar.say("dag/import", Said(status=429, headers=headers))
+        with pytest.raises(StoreUnavailable) as caught:
+            ship(liar, GOOD)
+        assert caught.value.retry_after == seconds  # type: ignore[attr-defined,unused-ignore]
+
+    def test_unreadable_car(self, liar):
+        """What is wrong with our own CAR is our own error, not the daemon's."""
+        with pytest.raises(OSError, match="Input/output error"):
+            ship(liar, shipments.unreadable())
+
+    @pytest.mark.parametrize("size", [-1, 1])
+    def test_car_of_another_length(self, liar, size):
+        """A CAR that is longer or shorter than its batch says is not sent to its end."""
+        good = shipments.shipment()
+        changed = Shipment(roots=good.roots, blocks=good.blocks, block_bytes=1, size=good.size + size, open=good.open)
+        with pytest.raises(FormatError, match="not as long"):
+            ship(liar, changed)
+
+    def test_nobody_there(self):
+        """A port where nobody listens is unavailable, at once."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            store = KuboStore(f"http://127.0.0.1:{taken.getsockname()[1]}")
+            start = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                asyncio.run(store.ship(GOOD))
+            assert time.monotonic() - start < 2
+            asyncio.run(store.close())
+
+    def test_nobody_accepts(self):
+        """A socket that accepts and says nothing is unavailable at the deadline."""
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            store = KuboStore(f"http://127.0.0.1:{mute.getsockname()[1]}", deadline_s=DEADLINE_S)
+
+            async def work() -> None:
+                try:
+                    await store.ship(GOOD)
+                finally:
+                    await store.close()
+
+            start = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="did not answer within"):
+                asyncio.run(work())
+            assert DEADLINE_S < time.monotonic() - start < 3 * DEADLINE_S + 1
+
+    def test_unknown_host(self):
+        """A host name that nobody knows is unavailable: its service may come up later."""
+        store = KuboStore("http://no-such-host.invalid:5001", deadline_s=5)
+
+        async def work() -> None:
+            try:
+                await store.ship(GOOD)
+            finally:
+                await store.close()
+
+        with pytest.raises(StoreUnavailable):
+            asyncio.run(work())
+
+
+class TestRequest:
+    def test_what_is_sent(self, liar):
+        """An import pins, asks for counts, says how long, and carries nothing that Kubo forbids."""
+        ship(liar, GOOD, deadline_s=2.0)
+        (sent,) = liar.uploads()
+        assert sent.method == "POST"
+        assert sent.query == {
+            "pin-roots": "true",
+            "stats": "true",
+            "timeout": "2001ms",
+            "fast-provide-root": "false",
+            "allow-big-block": "false",
+        }
+        assert not {"origin", "referer", "cookie", "authorization", "expect", "transfer-encoding"} & sent.headers.keys()
+        assert sent.headers["user-agent"].startswith("ipfs-log-handlers/")
+        assert "/kubo/" not in sent.headers["user-agent"]
+        assert int(sent.headers["content-length"]) == len(sent.body)
+
+    def test_every_call_has_a_timeout(self, liar):
+        """No call is sent without a timeout."""
+        cid = GOOD.roots[0]
+
+        async def all_calls() -> None:
+            store = KuboStore(liar.url)
+            await store.ship(GOOD)
+            await store.pinned([cid])
+            await store.get(cid)
+            await store.probe()
+            await store.unpin([cid])
+            await store.close()
+
+        asyncio.run(all_calls())
+        assert {asked.command for asked in liar.asked} >= {"version", "dag/import", "pin/ls", "block/get", "pin/rm"}
+        assert all(asked.query["timeout"].endswith("ms") for asked in liar.asked)
+        assert all(asked.query["type"] == "recursive" for asked in liar.asked if asked.command == "pin/ls")
+
+    def test_proxy_settings_are_ignored(self, liar, monkeypatch):
+        """Neither a proxy from the environment nor a netrc changes where the records go."""
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        ship(liar, GOOD)
+        assert liar.uploads()
+
+    def test_redirects_are_not_followed(self, liar):
+        """A redirect is shown, and nothing is sent to where it points."""
+        with LyingDaemon() as elsewhere:
+            liar.say("dag/import", Said(status=307, headers=(("Location", elsewhere.url + "/api/v0/dag/import"),)))
+            with pytest.raises(StoreRefused, match="redirect"):
+                ship(liar, GOOD)
+            assert not elsewhere.asked
+
+    def test_a_large_upload_that_is_refused(self, liar):
+        """A refusal that comes before a large body is a refusal, not a broken pipe."""
+        liar.always("dag/import", Said(status=403, headers=TEXT, body=(b"403 - Forbidden",), read=0, then="close"))
+        with pytest.raises(StoreRefused, match="403"):
+            ship(liar, shipments.shipment(shipments.batch(os.urandom(8 << 20 >> 2))))
+
+    def test_one_connection(self, liar):
+        """Who answers is asked once, not before every call."""
+        ship(liar, *[shipments.shipment() for _ in range(5)])
+        assert [a.command for a in liar.asked].count("version") == 1
+
+    def test_gate_after_a_loss(self, liar):
+        """After a lost connection it asks again who answers, for it may be another daemon."""
+
+        async def work() -> None:
+            store = KuboStore(liar.url, deadline_s=DEADLINE_S)
+            await store.ship(GOOD)
+            liar.say("dag/import", Said(then="close"))
+            with pytest.raises(StoreUnavailable):
+                await store.ship(GOOD)
+            await store.ship(GOOD)
+            await store.close()
+
+        asyncio.run(work())
+        assert [a.command for a in liar.asked].count("version") == 2
+
+
+class TestGate:
+    @pytest.mark.parametrize("version", ["0.25.0", "0.4.22", "0.25.1-rc1"])
+    def test_too_old(self, liar, version):
+        """A Kubo before 0.26 is refused with what to do, and gets no upload."""
+        liar.always("version", Said(body=lines({"Version": version})))
+        with pytest.raises(StoreRefused, match=r"too old.*0\.26.*Update the daemon"):
+            ship(liar, GOOD)
+        assert not liar.uploads()
+
+    @pytest.mark.parametrize("version", ["0.26.0", "0.43.0-rc1", "1.0.0", "0.44.0-dev"])
+    def test_new_enough(self, liar, version):
+        """0.26 and all later ones are taken."""
+        liar.always("version", Said(body=lines({"Version": version})))
+        ship(liar, GOOD)
+
+    @pytest.mark.parametrize("body", [b"{}", b'{"Version":7}', b'{"Version":"new"}', b'{"Version":null}'])
+    def test_not_kubo(self, liar, body):
+        """What does not say which Kubo it is, is refused."""
+        liar.always("version", Said(body=(body,)))
+        with pytest.raises(StoreRefused, match="does not say which Kubo"):
+            ship(liar, GOOD)
+
+    def test_web_server(self, liar):
+        """A web server that answers everything with a page is not taken for a daemon."""
+        liar.always("version", Said(headers=TEXT, body=(b"<html>",)))
+        with pytest.raises(LogStoreError, match="not JSON"):
+            ship(liar, GOOD)
+
+
+class TestReading:
+    def get(self, liar: LyingDaemon, cid: Cid) -> bytes:
+        """Reads one block with a new store."""
+
+        async def work() -> bytes:
+            store = KuboStore(liar.url, deadline_s=DEADLINE_S)
+            try:
+                return await store.get(cid)
+            finally:
+                await store.close()
+
+        return asyncio.run(work())
+
+    def test_other_bytes(self, liar):
+        """A block that is not what its CID says never gets out."""
+        liar.say("block/get", Said(body=(b"other",)))
+        with pytest.raises(VerificationError):
+            self.get(liar, STRANGER)
+
+    def test_without_end(self, liar):
+        """A block without an end is read to the bound and no further."""
+        liar.say("block/get", Said(body=tuple([bytes(1 << 16)] * 1000)))
+        with pytest.raises(VerificationError, match="too long"):
+            self.get(liar, STRANGER)
+
+    @pytest.mark.parametrize("then", ["cut", "reset", "hang"])
+    def test_cut(self, liar, then):
+        """A block that breaks off is unavailable, though the bytes that came are right."""
+        liar.say("block/get", Said(body=(b"stran",), then=then))
+        with pytest.raises(StoreUnavailable):
+            self.get(liar, STRANGER)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            lines({"Keys": {}}),
+            lines({"Keys": None}),
+            lines({"Keys": {str(STRANGER): {"Type": "indirect"}}}),
+            lines({"Keys": {str(STRANGER): "recursive"}}),
+            lines({"Keys": [str(STRANGER)]}),
+        ],
+    )
+    def test_pin_of_another_kind(self, liar, said):
+        """Only a recursive pin of that very CID counts as pinned."""
+        liar.say("pin/ls", Said(body=said))
+
+        async def work() -> frozenset[Cid]:
+            store = KuboStore(liar.url)
+            try:
+                return await store.pinned([STRANGER])
+            finally:
+                await store.close()
+
+        assert asyncio.run(work()) == frozenset()
+
+
+class TestToken:
+    def asked(self, liar: LyingDaemon, token: str | None) -> Asked:
+        """The upload that a store with this token makes."""
+        ship(liar, GOOD, token=token)
+        return liar.uploads()[-1]
+
+    @pytest.mark.parametrize(
+        ("token", "header"),
+        [
+            ("bearer:s3cret", "Bearer s3cret"),
+            ("s3cret", "Bearer s3cret"),
+            ("basic:us:pass:word", "Basic dXM6cGFzczp3b3Jk"),
+            ("basic:dXM6cGFzcw==", "Basic dXM6cGFzcw=="),
+        ],
+    )
+    def test_forms(self, liar, tmp_path, monkeypatch, token, header):
+        """A token means the same in the settings, in a variable and in a file."""
+        (tmp_path / "token").write_text(token + "\n")
+        monkeypatch.setenv("A_TOKEN", token)
+        for spelt in (token, "env:A_TOKEN", f"file:{tmp_path / 'token'}"):
+            assert self.asked(liar, spelt).headers["authorization"] == header
+
+    @pytest.mark.parametrize("token", ["env:NO_SUCH_VARIABLE", "file:/no/such/file", "env:A_TOKEN"])
+    def test_cannot_be_had(self, liar, monkeypatch, token):
+        """A token that cannot be had is a refusal that names the place and not the secret."""
+        monkeypatch.setenv("A_TOKEN", "odd:s3cret")
+        with pytest.raises(StoreRefused) as caught:
+            ship(liar, GOOD, token=token)
+        assert token in str(caught.value)
+        assert "s3cret" not in str(caught.value)
+        assert not liar.asked
+
+    def test_renewed(self, liar, tmp_path):
+        """A file is read again after a refusal, so a renewed token needs no restart."""
+        path = tmp_path / "token"
+        path.write_text("bearer:old")
+
+        def guard(asked: Asked) -> Said:
+            if asked.headers["authorization"] != "Bearer new":
+                return Said(status=403, headers=TEXT, body=(b"403 - Forbidden",))
+            return liar._honestly(asked)
+
+        liar.always("dag/import", guard)
+
+        async def work() -> None:
+            store = KuboStore(liar.url, token=f"file:{path}", deadline_s=DEADLINE_S)
+            with pytest.raises(StoreRefused):
+                await store.ship(GOOD)
+            path.write_text("bearer:new")
+            await store.ship(GOOD)
+            await store.close()
+
+        asyncio.run(work())
