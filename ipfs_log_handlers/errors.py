@@ -90,6 +90,9 @@ class StoreError(LogStoreError):
 class StoreUnavailable(StoreError):  # noqa: N818 - the words of the protocol, not "…Error"
     """No answer, a timeout, a 5xx or an incomplete answer: nothing is known, the same batch is sent again."""
 
+    retry_after: float | None = None
+    """Seconds that the store asked to be left alone, if it did."""
+
 
 class StoreRefused(StoreError):  # noqa: N818
     """401, 403, 404, 405 or an unfit version: token, origin or address is wrong, no batch is to blame."""

@@ -306,9 +306,8 @@ class Keeper:
         if isinstance(error, StoreRefused):
             delay = _DENIED_WAIT
             self._denied = shipper.store.address
-        retry_after = getattr(error, "retry_after", None)
-        if isinstance(error, StoreUnavailable) and retry_after is not None:
-            delay = max(delay, min(float(retry_after), _LONGEST_WAIT * 10))
+        if isinstance(error, StoreUnavailable) and error.retry_after is not None:
+            delay = max(delay, min(error.retry_after, _LONGEST_WAIT * 10))
         trouble = trouble_of(error, time.time() + delay)
         for room in self._rooms_of(shipper.store.address):
             with contextlib.suppress(OSError):

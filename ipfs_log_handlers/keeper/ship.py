@@ -148,7 +148,7 @@ class Shipper:
         highest = max((mark.upto, *mark.beyond))
         try:
             await self.store.ship(_shipment(Batches(shelf.batches), parcels, with_head=parcels[-1].index > highest))
-        except StoreRejected as error:
+        except (StoreRejected, FormatError) as error:
             self._unknown.discard(mark.log)
             self._find_poison(shelf, mark, parcels, str(error))
             return []

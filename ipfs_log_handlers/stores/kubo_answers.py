@@ -87,7 +87,7 @@ def _refused(what: str, message: str | None, status: int, where: str) -> StoreRe
 
 def _unavailable(what: str, message: str, where: str, headers: Mapping[str, str]) -> StoreUnavailable:
     error = StoreUnavailable(what, found=message or None, where=where)
-    setattr(error, "retry_after", retry_after(headers.get("Retry-After"), headers.get("Date")))  # noqa: B010
+    error.retry_after = retry_after(headers.get("Retry-After"), headers.get("Date"))
     return error
 
 
