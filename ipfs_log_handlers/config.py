@@ -6,7 +6,6 @@ What dictConfig gives are flat keywords; `Settings.parse` turns them into values
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -233,6 +232,8 @@ def _known(owner: str, given: Mapping[str, Any], names: Sequence[str], accepted:
     for key in given:
         if key in (names if accepted is None else accepted):
             continue
+        import difflib  # noqa: PLC0415 - only for a mistake
+
         near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
         raise ConfigurationError(
             "no such setting",

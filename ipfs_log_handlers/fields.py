@@ -6,14 +6,10 @@ becomes `message`; a field that clashes with the envelope gets a trailing `_`; w
 
 from __future__ import annotations
 
-import fnmatch
-import json
-import re
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ipfs_log_handlers.format.record import OURS
+from ipfs_log_handlers.format.envelope import OURS
 
 __all__ = ["CLASHING", "exception_text", "json_members", "rename_clashing", "resolve_event", "with_redaction"]
 
@@ -28,6 +24,8 @@ def json_members(text: str) -> Fields | None:
     """The members of a message that is one JSON object; `None` for any other message."""
     if text[:1] != "{" or text[-1:] != "}":
         return None
+    import json  # noqa: PLC0415 - not needed by most programs
+
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -77,6 +75,9 @@ def with_redaction(rule: Callable[[Fields], Fields] | tuple[str, ...] | None) ->
         return None
     if callable(rule):
         return lambda fields: _guarded(rule, fields)
+    import fnmatch  # noqa: PLC0415 - only where something is to be hidden
+    import re  # noqa: PLC0415
+
     matches = re.compile("|".join(f"(?:{fnmatch.translate(each)})" for each in rule), re.IGNORECASE).match
     return lambda fields: {name: _hide(name, value, matches) for name, value in fields.items()}
 
@@ -101,7 +102,10 @@ def _hide(name: object, value: Any, matches: Callable[[str], object]) -> Any:  #
 
 def exception_text(told: object) -> str | None:
     """The traceback of an exception, an `exc_info` tuple, or of the one being handled (`True`); `None` without one."""
+    if told is None or told is False:
+        return None
     import sys  # noqa: PLC0415 - only when there is an exception
+    import traceback  # noqa: PLC0415
 
     if told is True:
         told = sys.exc_info()

@@ -71,11 +71,11 @@ class IPFSHandler(logging.Handler):
             if members["thread"] in HomeProcess.own_threads:
                 return
             recorder = self._recorder
-            writer = recorder.one
+            quick = recorder.quick
             text = members["msg"]
             added = islice(members.items(), _BEFORE_LAST, None)
             if (
-                writer is None
+                quick is None
                 or next(added)[0] != _LAST
                 or members["exc_info"]
                 or members["exc_text"]
@@ -92,11 +92,12 @@ class IPFSHandler(logging.Handler):
                 return
             if members["args"]:
                 text = text % members["args"]
-            front = recorder.front.front(members["created"], members["levelname"], members["name"], text, fields)
+            encode, append = quick
+            front = encode(members["created"], members["levelname"], members["name"], text, fields)
             if len(front) > recorder.most:
                 self._emit_any(record)
                 return
-            writer.append(front)
+            append(front)
         except Exception:  # noqa: BLE001 - a guest: whatever a record is, it does not hurt its host
             self._emit_odd(record)
 

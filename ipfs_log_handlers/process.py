@@ -8,32 +8,27 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging
 import os
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
-from ipfs_log_handlers.home import head, requests, shipped
 from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.home.segments import SegmentName
-from ipfs_log_handlers.stores.address import store_name
-from ipfs_log_handlers.subsystems.registry import Subsystem
-from ipfs_log_handlers.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from ipfs_log_handlers.keeper.thread import KeeperThread
+    from ipfs_log_handlers.subsystems.registry import Subsystem
+    from ipfs_log_handlers.writer import Writer
 
 __all__ = ["HomeProcess", "Occupant"]
 
 _GRACE: Final = 0.3
-_POLL_FIRST: Final = 0.002
-_POLL_LONGEST: Final = 0.05
+"""Seconds that a request in flight is left when the keeper's thread ends."""
 
 
 class Occupant:
@@ -59,11 +54,11 @@ class HomeProcess:
 
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
-        self._writers: dict[str, Writer] = {}
+        self.writers: dict[str, Writer] = {}
         self._occupants: list[Occupant] = []
         self._thread: KeeperThread | None = None
         self._threaded = False
-        self._gave_up_at: float | None = None
+        self.gave_up_at: float | None = None
         self._registered = False
 
     # -- who is here
@@ -82,45 +77,49 @@ class HomeProcess:
                 if other.subsystem == subsystem and other.settings != settings:
                     raise _conflict(subsystem, other.settings, settings)
             here._occupants.append(occupant)
-            if subsystem is not None and subsystem.name in here._writers:
-                here._writers[subsystem.name].configure(settings.with_records(subsystem.records))
+            if subsystem is not None and subsystem.name in here.writers:
+                here.writers[subsystem.name].configure(settings.with_records(subsystem.records))
             return occupant
 
     def writer(self, subsystem: Subsystem, settings: Settings) -> Writer:
         """The writer of a subsystem; made at its first record. A handler of that very subsystem has the word on it."""
         with HomeProcess._guard:
-            found = self._writers.get(subsystem.name)
+            found = self.writers.get(subsystem.name)
             if found is None:
                 for each in self._occupants:
                     if each.subsystem == subsystem:
                         settings = each.settings
+                from ipfs_log_handlers.writer import Writer  # noqa: PLC0415 - the home's code, paid at the first record
+
                 found = Writer(self.home, subsystem, settings.with_records(subsystem.records), self._first_record)
-                self._writers[subsystem.name] = found
+                self.writers[subsystem.name] = found
             return found
 
     def leave(self, occupant: Occupant) -> None:
         """Close a handler or processor: flush, and with the last one of the home give the keeper's lock back."""
         if not occupant.open:
             return
+        from ipfs_log_handlers.flush import inside_dictconfig  # noqa: PLC0415 - as in flush
+
         occupant.open = False
         self.flush(occupant.settings.flush_timeout)
         with HomeProcess._guard:
             self._occupants = [each for each in self._occupants if each is not occupant]
             last = not self._occupants
-        if last and not _owns_logging_lock():
-            self._stop()
-            for writer in list(self._writers.values()):
+        if last and self.writers and not inside_dictconfig():
+            self.stop_thread()
+            for writer in list(self.writers.values()):
                 writer.close()
 
     # -- what the keeper asks (the Guest of keeper.loop)
 
     def activity(self) -> int:
         """A number that grows with every record of this process."""
-        return sum(writer.activity for writer in list(self._writers.values()))
+        return sum(writer.activity for writer in list(self.writers.values()))
 
     def tick(self) -> None:
         """Look after the open segments."""
-        for writer in list(self._writers.values()):
+        for writer in list(self.writers.values()):
             writer.tick()
 
     def token(self, address: str) -> str | None:
@@ -128,7 +127,7 @@ class HomeProcess:
         for occupant in list(self._occupants):
             if address in occupant.settings.kubo and occupant.settings.token:
                 return occupant.settings.token
-        for writer in list(self._writers.values()):
+        for writer in list(self.writers.values()):
             if address in writer.settings.kubo and writer.settings.token:
                 return writer.settings.token
         return os.environ.get("IPFS_LOGS_TOKEN")
@@ -141,14 +140,15 @@ class HomeProcess:
             if not self._registered:
                 self._registered = True
                 _register_exit()
-            if self._threaded or HomeProcess._exiting or not self._wants_thread():
+            if self._threaded or HomeProcess._exiting or not self.wants_thread():
                 return
             self._threaded = True
         with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
             self._keeper_thread().start()
 
-    def _wants_thread(self) -> bool:
-        settings = [each.settings for each in self._occupants] or [each.settings for each in self._writers.values()]
+    def wants_thread(self) -> bool:
+        """Whether a handler of this process lets a thread of it be the keeper."""
+        settings = [each.settings for each in self._occupants] or [each.settings for each in self.writers.values()]
         return any(each.keeper == "thread" for each in settings)
 
     def _keeper_thread(self) -> KeeperThread:
@@ -173,7 +173,8 @@ class HomeProcess:
         """Whether the keeper's thread runs in this process."""
         return self._thread is not None and self._thread.alive
 
-    def _stop(self) -> None:
+    def stop_thread(self) -> None:
+        """End the keeper's thread, if there is one, and give the lock back."""
         thread = self._thread
         if thread is not None:
             thread.stop(_GRACE)
@@ -191,116 +192,32 @@ class HomeProcess:
         Returns:
             Whether all of it is shipped, or sealed where there is no store.
         """
-        targets = self._targets()
-        if not targets:
+        if not self.writers:
             return True
-        if not self._wants_thread():
-            return False
-        begun = time.time()
-        until = time.monotonic() + timeout
-        if self._settled(targets, begun):
-            return True
-        if _owns_logging_lock():
-            self._request()
-            return False
-        if self._gave_up_at is not None and not self._answered_since(self._gave_up_at):
-            until = min(until, time.monotonic() + _GRACE)
-        done = self._wait(targets, begun, until)
-        self._gave_up_at = None if done else begun
-        return done
+        from ipfs_log_handlers.flush import flush  # noqa: PLC0415 - the reading side of a home, not needed to log
 
-    def _targets(self) -> dict[str, tuple[SegmentName, int]]:
-        """The position behind the last record of each of our writers."""
-        found = {name: writer.position() for name, writer in list(self._writers.items())}
-        return {name: position for name, position in found.items() if position is not None}
+        return flush(self, timeout)
 
-    def _request(self) -> None:
+    def ask(self) -> None:
         """Ask for sealing and shipping without waiting."""
         if self._thread is not None and self._thread.alive:
             self._thread.ask()
 
-    def _wait(self, targets: Mapping[str, tuple[SegmentName, int]], begun: float, until: float) -> bool:
-        request: Path | None = None
-        pause = _POLL_FIRST
-        try:
-            while True:
-                if not self._start_thread():
-                    self._keep_here(until)
-                    return self._settled(targets, begun) is True
-                if pause == _POLL_FIRST:
-                    self._request()
-                elif request is None and not self.keeping:
-                    with contextlib.suppress(OSError):
-                        request = requests.ask(self.home.requests)
-                settled = self._settled(targets, begun)
-                left = until - time.monotonic()
-                if settled is not None or left <= 0:
-                    return settled is True
-                time.sleep(min(pause, left))
-                pause = min(pause * 1.5, _POLL_LONGEST)
-        finally:
-            if request is not None:
-                requests.drop(request)
-
-    def _start_thread(self) -> bool:
+    def start_thread(self) -> bool:
+        """Have the keeper's thread run; `False` where none can: at exit, under limits, in a sub-interpreter."""
         if HomeProcess._exiting:
             return False
         with contextlib.suppress(ImportError):
             return self._keeper_thread().start()
         return False
 
-    def _keep_here(self, until: float) -> None:
+    def keep_here(self, seconds: float) -> None:
         """Be the keeper on this thread: the interpreter is going down, or no thread can start."""
-        from ipfs_log_handlers.keeper.thread import keep_now  # noqa: PLC0415
+        self.stop_thread()
+        with contextlib.suppress(OSError, FormatError, ImportError):
+            from ipfs_log_handlers.keeper.thread import keep_now  # noqa: PLC0415
 
-        self._stop()
-        with contextlib.suppress(OSError, FormatError):
-            keep_now(self.home, self, timeout=max(0.0, until - time.monotonic()))
-
-    def _settled(self, targets: Mapping[str, tuple[SegmentName, int]], begun: float) -> bool | None:
-        """True when all is shipped (or sealed); False when a store refused since `begun`; None while it goes on."""
-        verdict: bool | None = True
-        for name, (segment, offset) in targets.items():
-            found = self._settled_one(name, segment, offset, begun)
-            if found is False:
-                return False
-            verdict = verdict if found else None
-        return verdict
-
-    def _settled_one(self, name: str, segment: SegmentName, offset: int, begun: float) -> bool | None:
-        room = self.home.room(name)
-        try:
-            sealed = head.load(room.current.head)
-        except (FormatError, OSError):
-            return None
-        there = (room.spool / segment.file_name).exists()
-        if there and (offset < 0 or sealed is None or sealed.consumed.get(str(segment), 0) < offset):
-            return None
-        writer = self._writers.get(name)
-        if sealed is None or writer is None or not writer.settings.kubo:
-            return True
-        marks = [
-            shipped.load(room.current.shipped, store_name(address), sealed.log, address)
-            for address in writer.settings.kubo
-        ]
-        if sum(not mark.missing(sealed.index) for mark in marks) >= writer.settings.replicas:
-            return True
-        troubled = [
-            mark.trouble is not None and mark.trouble.at >= begun and mark.trouble.kind in ("refused", "denied")
-            for mark in marks
-            if mark.missing(sealed.index)
-        ]
-        return False if troubled and all(troubled) else None
-
-    def _answered_since(self, moment: float) -> bool:
-        """Whether some store has confirmed a batch since then."""
-        for name in list(self._writers):
-            directory = self.home.room(name).current.shipped
-            for store, mark in shipped.load_all(directory).items():
-                with contextlib.suppress(OSError):
-                    if mark.trouble is None and os.stat(directory / store).st_mtime >= moment:
-                        return True
-        return False
+            keep_now(self.home, self, timeout=max(0.0, seconds))
 
     # -- the end, and forks
 
@@ -312,17 +229,17 @@ class HomeProcess:
     def at_exit(self) -> None:
         """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us (pitfall 2)."""
         timeouts = [each.settings.flush_timeout for each in self._occupants]
-        timeouts += [each.settings.flush_timeout for each in self._writers.values()]
+        timeouts += [each.settings.flush_timeout for each in self.writers.values()]
         self.flush(max(timeouts, default=0.0))
-        self._stop()
+        self.stop_thread()
 
     def after_fork_in_child(self) -> None:
         """Begin anew in the child."""
-        for writer in self._writers.values():
+        for writer in self.writers.values():
             writer.after_fork_in_child()
         self._threaded = False
         self._registered = False
-        self._gave_up_at = None
+        self.gave_up_at = None
 
 
 def _conflict(subsystem: Subsystem | None, one: Settings, two: Settings) -> ConfigurationError:
@@ -335,13 +252,6 @@ def _conflict(subsystem: Subsystem | None, one: Settings, two: Settings) -> Conf
         found=repr(getattr(two, names[0])) if shown else "another token",
         hint="Give both the same settings, or attach one handler to both loggers.",
     )
-
-
-def _owns_logging_lock() -> bool:
-    """Whether this thread is inside dictConfig, which closes old handlers while all of logging waits."""
-    held: Any = getattr(logging, "_lock", None)
-    is_owned = getattr(held, "_is_owned", None)
-    return bool(is_owned is not None and is_owned())
 
 
 def _register_exit() -> None:

@@ -5,15 +5,19 @@ Handler and processor differ only in how they are called; what a record becomes 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.fields import rename_clashing, resolve_event, with_redaction
-from ipfs_log_handlers.format.record import FrontEncoder, cut_down
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
-from ipfs_log_handlers.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ipfs_log_handlers.format.record import FrontEncoder
+    from ipfs_log_handlers.writer import Writer
 
 __all__ = ["Recorder"]
 
@@ -33,7 +37,7 @@ class Recorder:
         ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
     """
 
-    __slots__ = ("_occupant", "_redact", "_settings", "_writers", "chosen", "failed", "front", "home", "most", "one")
+    __slots__ = ("_encoder", "_occupant", "_redact", "_settings", "_writers", "chosen", "failed", "home", "most", "quick")
 
     def __init__(self, subsystem: str | None, keywords: dict[str, Any]) -> None:
         self.chosen: Subsystem | None = None if subsystem is None else subsystems.get(subsystem)
@@ -42,10 +46,10 @@ class Recorder:
         self._redact = with_redaction(self._settings.redact)
         self._writers: dict[str, Writer] = {}
         self.home = self._occupant.home
-        self.front = FrontEncoder()
+        self._encoder: FrontEncoder | None = None
         self.most = self._settings.max_record_bytes - _BEHIND_FRONT
-        self.one: Writer | None = None
-        """The writer, once it is known that every record goes to it as it is: one subsystem, nothing to redact."""
+        self.quick: tuple[Callable[..., bytes], Callable[[bytes], None]] | None = None
+        """Encode and append, once every record is known to go to one writer as it is: nothing to route or to hide."""
         self.failed = 0
         """Records for which even a substitute could not be written."""
 
@@ -81,13 +85,25 @@ class Recorder:
         if subsystem.events and subsystem.lacks(event, fields):
             writer.incomplete += 1
         fields = rename_clashing(fields)
-        front = self.front.front(created, level, logger, event, fields, exception, stack)
+        encoder = self.encoder
+        front = encoder.front(created, level, logger, event, fields, exception, stack)
         if len(front) > self.most:
+            from ipfs_log_handlers.format.record import cut_down  # noqa: PLC0415 - rare
+
             texts = {name: told for name, told in (("exception", exception), ("stack", stack)) if told is not None}
             event, fields = cut_down(event, {**fields, **texts}, self.most - _MARKS)
             exception, stack = fields.pop("exception", None), fields.pop("stack", None)
-            front = self.front.front(created, level, logger, event, fields, exception, stack)
+            front = encoder.front(created, level, logger, event, fields, exception, stack)
         writer.append(front)
+
+    @property
+    def encoder(self) -> FrontEncoder:
+        """The encoder, made at the first record: until then a handler costs no import."""
+        if self._encoder is None:
+            from ipfs_log_handlers.format.record import FrontEncoder  # noqa: PLC0415
+
+            self._encoder = FrontEncoder()
+        return self._encoder
 
     def _routed(self, logger: str, text: str, fields: dict[str, Any]) -> Subsystem:
         named = fields.get("subsystem")
@@ -101,7 +117,7 @@ class Recorder:
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self._redact is None:
-                self.one = writer
+                self.quick = self.encoder.front, writer.append
         return writer
 
     def flush(self) -> None:

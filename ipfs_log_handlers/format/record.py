@@ -26,11 +26,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.format.envelope import OURS
 
-__all__ = ["LONGEST_REPR", "MARK", "OURS", "FrontEncoder", "cut_down", "decode", "encode_total", "shorten"]
+__all__ = ["LONGEST_REPR", "MARK", "FrontEncoder", "cut_down", "decode", "encode_total", "shorten"]
 
-OURS: Final = frozenset({"time", "level", "logger", "event", "exception", "stack", "pid", "seq"})
-"""Keys of the envelope. A caller's field of one of these names gets a trailing `_` (`event` is taken over)."""
 MARK: Final = "!"
 """Key of the object that stands for a value JSON cannot hold."""
 LONGEST_REPR: Final = 2048

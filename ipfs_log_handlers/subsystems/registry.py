@@ -6,7 +6,6 @@ record never creates one.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -89,6 +88,8 @@ def get(name: str) -> Subsystem:
     try:
         return _registered[name]
     except (KeyError, TypeError):
+        import difflib  # noqa: PLC0415 - only for a mistake
+
         near = difflib.get_close_matches(str(name), _registered, n=1)
         raise ConfigurationError(
             "no such subsystem",

@@ -1,0 +1,175 @@
+"""Flush: wait until what this process logged has reached the end of its journey, or the one deadline is over.
+
+Only files are looked at: the head, the marks of the stores. So it is all the same whether the keeper is a thread of this
+process, of another one, or a sidecar (home.md 18 to 21).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home import head, requests, shipped
+from ipfs_log_handlers.home.segments import SegmentName
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.stores.address import store_name
+
+__all__ = ["Source", "Waiter", "flush", "inside_dictconfig"]
+
+_POLL_FIRST: Final = 0.002
+_POLL_LONGEST: Final = 0.05
+_IN_VAIN: Final = 0.3
+"""Seconds that are waited, for sealing, once the deadline has passed in vain before."""
+
+class Source(Protocol):
+    """A writer, as far as a flush is concerned."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+
+    def position(self) -> tuple[SegmentName, int] | None:
+        """The segment and offset behind its last record."""
+
+
+class Waiter(Protocol):
+    """The process that waits: `process.HomeProcess`."""
+
+    home: Home
+    gave_up_at: float | None
+    """When a deadline began that passed in vain; `None` while all is well."""
+
+    @property
+    def writers(self) -> Mapping[str, Source]:
+        """By subsystem."""
+
+    @property
+    def keeping(self) -> bool:
+        """Whether this process is the keeper."""
+
+    def wants_thread(self) -> bool:
+        """Whether it may be."""
+
+    def start_thread(self) -> bool:
+        """Have the keeper's thread run."""
+
+    def ask(self) -> None:
+        """Have it seal and ship everything."""
+
+    def keep_here(self, seconds: float) -> None:
+        """Be the keeper on the calling thread."""
+
+
+Targets = Mapping[str, tuple[SegmentName, int]]
+
+
+def flush(process: Waiter, timeout: float) -> bool:
+    """Seal and ship everything that this process logged to a home; see `process.HomeProcess.flush`."""
+    targets = _targets(process)
+    if not targets:
+        return True
+    if not process.wants_thread():
+        return False
+    begun = time.time()
+    until = time.monotonic() + timeout
+    if _settled(process, targets, begun):
+        return True
+    if inside_dictconfig():
+        process.ask()
+        return False
+    if process.gave_up_at is not None and not _answered_since(process, process.gave_up_at):
+        until = min(until, time.monotonic() + _IN_VAIN)
+    done = _wait(process, targets, begun, until)
+    process.gave_up_at = None if done else begun
+    return done
+
+
+def _targets(process: Waiter) -> Targets:
+    """The position behind the last record of each of our writers."""
+    found = {name: writer.position() for name, writer in list(process.writers.items())}
+    return {name: position for name, position in found.items() if position is not None}
+
+
+def _wait(process: Waiter, targets: Targets, begun: float, until: float) -> bool:
+    request: Path | None = None
+    pause = _POLL_FIRST
+    try:
+        while True:
+            if not process.start_thread():
+                process.keep_here(until - time.monotonic())
+                return _settled(process, targets, begun) is True
+            if pause == _POLL_FIRST:
+                process.ask()
+            elif request is None and not process.keeping:
+                with contextlib.suppress(OSError):
+                    request = requests.ask(process.home.requests)
+            settled = _settled(process, targets, begun)
+            left = until - time.monotonic()
+            if settled is not None or left <= 0:
+                return settled is True
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.5, _POLL_LONGEST)
+    finally:
+        if request is not None:
+            requests.drop(request)
+
+
+def _settled(process: Waiter, targets: Targets, begun: float) -> bool | None:
+    """True when all is shipped (or sealed); False when a store refused since `begun`; None while it goes on."""
+    verdict: bool | None = True
+    for name, (segment, offset) in targets.items():
+        found = _settled_one(process, name, segment, offset, begun)
+        if found is False:
+            return False
+        verdict = verdict if found else None
+    return verdict
+
+
+def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, begun: float) -> bool | None:
+    room = process.home.room(name)
+    try:
+        sealed = head.load(room.current.head)
+    except (FormatError, OSError):
+        return None
+    there = (room.spool / segment.file_name).exists()
+    if there and (offset < 0 or sealed is None or sealed.consumed.get(str(segment), 0) < offset):
+        return None
+    settings = process.writers[name].settings
+    if sealed is None or not settings.kubo:
+        return True
+    marks = [
+        shipped.load(room.current.shipped, store_name(address), sealed.log, address) for address in settings.kubo
+    ]
+    waited_for = [mark for mark in marks if mark.missing(sealed.index)]
+    if len(marks) - len(waited_for) >= settings.replicas:
+        return True
+    refused = [
+        mark.trouble is not None and mark.trouble.at >= begun and mark.trouble.kind in ("refused", "denied")
+        for mark in waited_for
+    ]
+    return False if all(refused) else None
+
+
+def _answered_since(process: Waiter, moment: float) -> bool:
+    """Whether some store has confirmed a batch since then."""
+    for name in list(process.writers):
+        directory = process.home.room(name).current.shipped
+        for store, mark in shipped.load_all(directory).items():
+            with contextlib.suppress(OSError):
+                if mark.trouble is None and os.stat(directory / store).st_mtime >= moment:
+                    return True
+    return False
+
+
+def inside_dictconfig() -> bool:
+    """Whether this thread is inside dictConfig, which closes old handlers while all of logging waits."""
+    held: Any = getattr(logging, "_lock", None)
+    is_owned = getattr(held, "_is_owned", None)
+    return bool(is_owned is not None and is_owned())
