@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, get_args
 
 from ipfs_log_handlers.errors import ConfigurationError
 
-__all__ = ["Batch", "Durability", "Keeper", "Settings", "WhenFull", "default_home", "program_name"]
+__all__ = ["Batch", "Durability", "Keeper", "Settings", "WhenFull", "default_home", "homes_directory", "program_name"]
 
 Durability = Literal["process", "power"]
 WhenFull = Literal["drop_new", "block"]
@@ -165,7 +165,7 @@ def default_home() -> Path:
 
 def homes_directory() -> Path:
     """Where homes lie by default, one for each program."""
-    import platformdirs  # noqa: PLC0415 - only where no home is named
+    import platformdirs
 
     return Path(platformdirs.user_state_dir("ipfs-logs", appauthor=False))
 
@@ -175,16 +175,21 @@ def _home(value: object) -> Path:
         return default_home().absolute()
     if not isinstance(value, (str, os.PathLike)) or not str(value) or isinstance(os.fspath(value), bytes):
         raise ConfigurationError("not a directory", where="home", expected="a path", found=repr(value))
-    return Path(value).expanduser().absolute()
+    if "\0" in str(value):
+        raise ConfigurationError("not a directory", where="home", expected="a path without NUL", found=repr(value))
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigurationError(f"not a directory: {error}", where="home", found=repr(value)) from error
 
 
 def _addresses(value: object) -> tuple[str, ...]:
-    from ipfs_log_handlers.stores.address import normalise  # noqa: PLC0415 - nothing to parse without an address
+    from ipfs_log_handlers.stores.address import normalise
 
     if value is None or value == "":
         return ()
     if isinstance(value, str):
-        value = [part for part in value.replace(",", " ").split()]
+        value = value.replace(",", " ").split()
     if not isinstance(value, Sequence) or not all(isinstance(each, str) and each for each in value):
         raise ConfigurationError(
             "not an address of a store",
@@ -192,7 +197,11 @@ def _addresses(value: object) -> tuple[str, ...]:
             expected="a URL, a multiaddr, 'auto', or a list of them",
             found=repr(value),
         )
-    found = tuple(normalise(each) for each in value)
+    try:
+        found = tuple(normalise(each) for each in value)
+    except ConfigurationError as error:
+        error.where = error.where or "kubo"
+        raise
     if len(set(found)) != len(found):
         raise ConfigurationError("a store stands twice in the list", where="kubo", found=", ".join(found))
     return found
@@ -210,7 +219,7 @@ def _redact(value: object) -> Redact | tuple[str, ...] | None:
     )
 
 
-def _number(name: str, value: object, kind: type[int] | type[float], least: float, most: float) -> None:
+def _number(name: str, value: object, kind: type[int | float], least: float, most: float) -> None:
     fits = isinstance(value, int) or (kind is float and isinstance(value, float))
     if isinstance(value, bool) or not fits or not least <= value <= most:  # type: ignore[operator]
         raise ConfigurationError(
@@ -232,7 +241,7 @@ def _known(owner: str, given: Mapping[str, Any], names: Sequence[str], accepted:
     for key in given:
         if key in (names if accepted is None else accepted):
             continue
-        import difflib  # noqa: PLC0415 - only for a mistake
+        import difflib
 
         near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
         raise ConfigurationError(

@@ -6,6 +6,7 @@ becomes `message`; a field that clashes with the envelope gets a trailing `_`; w
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ __all__ = ["CLASHING", "exception_text", "json_members", "rename_clashing", "res
 CLASHING: Final = OURS - {"event"}
 """Names of the envelope that a field cannot have."""
 HIDDEN: Final = "[redacted]"
+_DEEPEST: Final = 64
 
 Fields = dict[str, Any]
 
@@ -24,7 +26,7 @@ def json_members(text: str) -> Fields | None:
     """The members of a message that is one JSON object; `None` for any other message."""
     if text[:1] != "{" or text[-1:] != "}":
         return None
-    import json  # noqa: PLC0415 - not needed by most programs
+    import json
 
     try:
         found = json.loads(text)
@@ -45,7 +47,11 @@ def resolve_event(text: str, fields: Fields, first_event: str | None, *, from_js
     named = fields.pop("event", None)
     if named is None:
         return first_event if from_json and first_event is not None else text
-    event = named if isinstance(named, str) else str(named)
+    event: str = named
+    if not isinstance(named, str):
+        from ipfs_log_handlers.format.record import as_text
+
+        event = as_text(named)
     if not from_json and text != event:
         if "message" in fields:
             fields["message_"] = fields.pop("message")
@@ -75,11 +81,11 @@ def with_redaction(rule: Callable[[Fields], Fields] | tuple[str, ...] | None) ->
         return None
     if callable(rule):
         return lambda fields: _guarded(rule, fields)
-    import fnmatch  # noqa: PLC0415 - only where something is to be hidden
-    import re  # noqa: PLC0415
+    import fnmatch
+    import re
 
     matches = re.compile("|".join(f"(?:{fnmatch.translate(each)})" for each in rule), re.IGNORECASE).match
-    return lambda fields: {name: _hide(name, value, matches) for name, value in fields.items()}
+    return lambda fields: {name: _hide(name, value, matches, 0) for name, value in fields.items()}
 
 
 def _guarded(rule: Callable[[Fields], Fields], fields: Fields) -> Fields:
@@ -90,22 +96,30 @@ def _guarded(rule: Callable[[Fields], Fields], fields: Fields) -> Fields:
     return found if isinstance(found, dict) else {"redact_failed": f"returned {type(found).__name__}"}
 
 
-def _hide(name: object, value: Any, matches: Callable[[str], object]) -> Any:  # noqa: ANN401
+def _hide(name: object, value: Any, matches: Callable[[str], object], depth: int) -> Any:
+    """The value with everything hidden in it that has a name to hide; what cannot be searched is hidden whole."""
     if isinstance(name, str) and matches(name):
         return HIDDEN
-    if isinstance(value, Mapping):
-        return {inner: _hide(inner, each, matches) for inner, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_hide(None, each, matches) for each in value]
-    return value
+    try:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        if not isinstance(value, (Mapping, list, tuple)):
+            return value
+        if depth > _DEEPEST:
+            return HIDDEN
+        if isinstance(value, Mapping):
+            return {inner: _hide(inner, each, matches, depth + 1) for inner, each in list(value.items())}
+        return [_hide(None, each, matches, depth + 1) for each in list(value)]
+    except Exception:  # noqa: BLE001 - the value's own code
+        return HIDDEN
 
 
 def exception_text(told: object) -> str | None:
     """The traceback of an exception, an `exc_info` tuple, or of the one being handled (`True`); `None` without one."""
     if told is None or told is False:
         return None
-    import sys  # noqa: PLC0415 - only when there is an exception
-    import traceback  # noqa: PLC0415
+    import sys
+    import traceback
 
     if told is True:
         told = sys.exc_info()

@@ -1,7 +1,7 @@
 """Flush: wait until what this process logged has reached the end of its journey, or the one deadline is over.
 
-Only files are looked at: the head, the marks of the stores. So it is all the same whether the keeper is a thread of this
-process, of another one, or a sidecar (home.md 18 to 21).
+Only files are looked at: the head, the marks of the stores. So it is all the same whether the keeper is a thread of
+this process, of another one, or a sidecar (home.md 18 to 21).
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any, Final, Protocol
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, requests, shipped
-from ipfs_log_handlers.home.segments import SegmentName
 from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.segments import SegmentName
 from ipfs_log_handlers.stores.address import store_name
 
 __all__ = ["Source", "Waiter", "flush", "inside_dictconfig"]
 
 _POLL_FIRST: Final = 0.002
 _POLL_LONGEST: Final = 0.05
-_IN_VAIN: Final = 0.3
-"""Seconds that are waited, for sealing, once the deadline has passed in vain before."""
+_IN_VAIN: Final = 1.0
+"""Seconds that are waited in all, and for sealing only, from a deadline in vain to the next answer of a store."""
+
 
 class Source(Protocol):
     """A writer, as far as a flush is concerned."""
@@ -45,6 +46,8 @@ class Waiter(Protocol):
     home: Home
     gave_up_at: float | None
     """When a deadline began that passed in vain; `None` while all is well."""
+    waited_in_vain: float
+    """Seconds that were waited since, all handlers together."""
 
     @property
     def writers(self) -> Mapping[str, Source]:
@@ -63,8 +66,8 @@ class Waiter(Protocol):
     def ask(self) -> None:
         """Have it seal and ship everything."""
 
-    def keep_here(self, seconds: float) -> None:
-        """Be the keeper on the calling thread."""
+    def keep_here(self, seconds: float, *, ship: bool) -> bool:
+        """Be the keeper on the calling thread; `False` when another process is."""
 
 
 Targets = Mapping[str, tuple[SegmentName, int]]
@@ -78,16 +81,20 @@ def flush(process: Waiter, timeout: float) -> bool:
     if not process.wants_thread():
         return False
     begun = time.time()
-    until = time.monotonic() + timeout
+    waiting_since = time.monotonic()
     if _settled(process, targets, begun):
         return True
     if inside_dictconfig():
         process.ask()
         return False
     if process.gave_up_at is not None and not _answered_since(process, process.gave_up_at):
-        until = min(until, time.monotonic() + _IN_VAIN)
-    done = _wait(process, targets, begun, until)
-    process.gave_up_at = None if done else begun
+        left = min(timeout, _IN_VAIN - process.waited_in_vain)
+        _wait(process, targets, begun, waiting_since + left, ship=False)
+        process.waited_in_vain += time.monotonic() - waiting_since
+        return False
+    done = _wait(process, targets, begun, waiting_since + timeout, ship=True)
+    passed = time.monotonic() - waiting_since >= timeout
+    process.gave_up_at, process.waited_in_vain = begun if passed and not done else None, 0.0
     return done
 
 
@@ -97,23 +104,23 @@ def _targets(process: Waiter) -> Targets:
     return {name: position for name, position in found.items() if position is not None}
 
 
-def _wait(process: Waiter, targets: Targets, begun: float, until: float) -> bool:
+def _wait(process: Waiter, targets: Targets, begun: float, until: float, *, ship: bool) -> bool:
     request: Path | None = None
     pause = _POLL_FIRST
     try:
         while True:
-            if not process.start_thread():
-                process.keep_here(until - time.monotonic())
-                return _settled(process, targets, begun) is True
-            if pause == _POLL_FIRST:
-                process.ask()
-            elif request is None and not process.keeping:
-                with contextlib.suppress(OSError):
-                    request = requests.ask(process.home.requests)
-            settled = _settled(process, targets, begun)
+            settled = _settled(process, targets, begun, ship=ship)
             left = until - time.monotonic()
             if settled is not None or left <= 0:
                 return settled is True
+            if not process.start_thread():
+                if process.keep_here(left, ship=ship):
+                    return _settled(process, targets, begun, ship=ship) is True
+            elif pause == _POLL_FIRST:
+                process.ask()
+            if pause > _POLL_FIRST and request is None and not process.keeping:
+                with contextlib.suppress(OSError):
+                    request = requests.ask(process.home.requests)
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, _POLL_LONGEST)
     finally:
@@ -121,18 +128,18 @@ def _wait(process: Waiter, targets: Targets, begun: float, until: float) -> bool
             requests.drop(request)
 
 
-def _settled(process: Waiter, targets: Targets, begun: float) -> bool | None:
+def _settled(process: Waiter, targets: Targets, begun: float, *, ship: bool = True) -> bool | None:
     """True when all is shipped (or sealed); False when a store refused since `begun`; None while it goes on."""
     verdict: bool | None = True
     for name, (segment, offset) in targets.items():
-        found = _settled_one(process, name, segment, offset, begun)
+        found = _settled_one(process, name, segment, offset, begun if ship else None)
         if found is False:
             return False
         verdict = verdict if found else None
     return verdict
 
 
-def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, begun: float) -> bool | None:
+def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, begun: float | None) -> bool | None:
     room = process.home.room(name)
     try:
         sealed = head.load(room.current.head)
@@ -142,11 +149,9 @@ def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, 
     if there and (offset < 0 or sealed is None or sealed.consumed.get(str(segment), 0) < offset):
         return None
     settings = process.writers[name].settings
-    if sealed is None or not settings.kubo:
+    if sealed is None or begun is None or not settings.kubo:
         return True
-    marks = [
-        shipped.load(room.current.shipped, store_name(address), sealed.log, address) for address in settings.kubo
-    ]
+    marks = [shipped.load(room.current.shipped, store_name(address), sealed.log, address) for address in settings.kubo]
     waited_for = [mark for mark in marks if mark.missing(sealed.index)]
     if len(marks) - len(waited_for) >= settings.replicas:
         return True

@@ -10,21 +10,14 @@ from __future__ import annotations
 
 import copy
 import logging
-from itertools import islice
-from typing import Any, Final
+import os
+from typing import Any
 
-from ipfs_log_handlers.fields import CLASHING, exception_text, json_members
+from ipfs_log_handlers.fields import exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
 
 __all__ = ["IPFSHandler"]
-
-_STANDARD: Final = tuple(logging.makeLogRecord({}).__dict__)
-_LAST: Final = _STANDARD[-1]
-_BEFORE_LAST: Final = len(_STANDARD) - 1
-_NOT_FIELDS: Final = frozenset({*_STANDARD, "message", "asctime", "taskName"})
-_SPECIAL: Final = CLASHING | {"event", "message", "asctime"}
-"""Names of fields that the quick path leaves to the other one."""
 
 
 class IPFSHandler(logging.Handler):
@@ -39,12 +32,13 @@ class IPFSHandler(logging.Handler):
 
     Raises:
         ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
+        HomeError: the home is another user's, or no directory.
 
-    Constructing touches no disk, no network and starts no thread.
+    Constructing opens no file, touches no network and starts no thread; it looks whose the home is, if there is one.
     """
 
-    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:  # noqa: ANN401
-        recorder = Recorder(subsystem, settings)
+    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:
+        recorder = Recorder(subsystem, settings, level)
         super().__init__(level)
         self.subsystem = subsystem
         self._recorder = recorder
@@ -54,66 +48,50 @@ class IPFSHandler(logging.Handler):
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
-        """Filter, then emit; without the lock that `logging.Handler` would take."""
+        """Filter and record, without the lock that `logging.Handler` would take.
+
+        A plain record of a handler for one subsystem takes the short way (`plain.py`); every other one, `emit`.
+        """
         if self.filters:
             passed = self.filter(record)
             if not passed:
                 return passed
             if isinstance(passed, logging.LogRecord):
                 record = passed
-        self.emit(record)
+        quick = self._recorder.quick
+        if quick is None or self.formatter is not None or record.__class__ is not logging.LogRecord:
+            self.emit(record)
+            return record
+        encode, append, most = quick
+        front: bytes | None
+        try:
+            front = encode(record.__dict__)
+        except Exception:  # noqa: BLE001 - not plain, or odd: the long way takes every record
+            front = None
+        if front is None or len(front) > most:
+            self.emit(record)  # not inside the `except`: there, `exc_info=True` would mean our own exception
+        else:
+            append(front)
         return record
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make a record durable; on return it survives the death of this process, or it is counted as dropped."""
         try:
-            members = record.__dict__
-            if members["thread"] in HomeProcess.own_threads:
-                return
-            recorder = self._recorder
-            quick = recorder.quick
-            text = members["msg"]
-            added = islice(members.items(), _BEFORE_LAST, None)
-            if (
-                quick is None
-                or next(added)[0] != _LAST
-                or members["exc_info"]
-                or members["exc_text"]
-                or members["stack_info"]
-                or text.__class__ is not str
-                or text[:1] == "{"
-                or self.formatter is not None
-            ):
+            if not _is_ours(record.__dict__):
                 self._emit_any(record)
-                return
-            fields = dict(added)
-            if not _SPECIAL.isdisjoint(fields):
-                self._emit_any(record)
-                return
-            if members["args"]:
-                text = text % members["args"]
-            encode, append = quick
-            front = encode(members["created"], members["levelname"], members["name"], text, fields)
-            if len(front) > recorder.most:
-                self._emit_any(record)
-                return
-            append(front)
-        except Exception:  # noqa: BLE001 - a guest: whatever a record is, it does not hurt its host
-            self._emit_odd(record)
-
-    def _emit_odd(self, record: logging.LogRecord) -> None:
-        try:
-            self._emit_any(record)
         except Exception:  # noqa: BLE001 - counted; nothing more can be done
             self._recorder.failed += 1
 
     def _emit_any(self, record: logging.LogRecord) -> None:
         """Every kind of record: text, fields, JSON messages, exceptions, attributes that are missing."""
+        self._recorder.prepare()
+        from ipfs_log_handlers.plain import NOT_FIELDS
+
         members = record.__dict__
         text, args = self._text(record)
-        fields = {name: value for name, value in members.items() if name not in _NOT_FIELDS}
+        fields = {name: value for name, value in members.items() if name not in NOT_FIELDS}
         message = members.get("msg")
-        found = dict(message) if isinstance(message, dict) else json_members(text)
+        found = self._members(message, text)
         if found is not None:
             fields = {**found, **fields}
         if args is not None:
@@ -129,6 +107,17 @@ class IPFSHandler(logging.Handler):
             stack=members.get("stack_info") or None,
         )
 
+    def _members(self, message: object, text: str) -> dict[str, Any] | None:
+        """The members of a message that is a mapping, or a text that is one JSON object."""
+        if issubclass(type(message), dict):
+            try:
+                return dict(message)  # type: ignore[call-overload, no-any-return]
+            except Exception:  # noqa: BLE001 - the message's own code
+                return None
+        if isinstance(message, str) and message[:1] != "{" and self.formatter is None:
+            return None  # only the program's own text is taken apart, never what came in through an argument
+        return json_members(text)
+
     def _text(self, record: logging.LogRecord) -> tuple[str, Any]:
         """The message; and its arguments, where they do not fit it."""
         try:
@@ -138,7 +127,9 @@ class IPFSHandler(logging.Handler):
             bare.exc_info = bare.exc_text = bare.stack_info = None
             return self.formatter.format(bare), None
         except Exception:  # noqa: BLE001 - bad format arguments, a `__str__` that raises
-            return _raw_text(record.__dict__.get("msg")), record.__dict__.get("args")
+            from ipfs_log_handlers.format.record import as_text
+
+            return as_text(record.__dict__.get("msg")), record.__dict__.get("args")
 
     def flush(self) -> None:
         """Wait until all that this process logged to the home is shipped (without `kubo`: sealed), or time is over.
@@ -149,7 +140,7 @@ class IPFSHandler(logging.Handler):
         self._recorder.flush()
 
     def close(self) -> None:
-        """The same as `flush`, once; the last handler of a home gives the keeper's lock back. A later record still lands."""
+        """As `flush`, once; the last handler of a home gives the keeper's lock back. A later record still lands."""
         self._recorder.close()
         super().close()
 
@@ -161,8 +152,9 @@ class IPFSHandler(logging.Handler):
         return self._recorder.status()
 
 
-def _raw_text(message: object) -> str:
+def _is_ours(members: dict[str, Any]) -> bool:
+    """Whether the keeper's own thread logged this; a forked process may have another thread of that number."""
     try:
-        return str(message)
-    except Exception as error:  # noqa: BLE001 - the message's own code
-        return f"<{type(message).__name__}: __str__ raised {type(error).__name__}>"
+        return members.get("thread") in HomeProcess.own_threads and members.get("process") in (None, os.getpid())
+    except TypeError:  # no number, and no hash
+        return False

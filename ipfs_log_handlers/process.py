@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
@@ -19,6 +19,7 @@ from ipfs_log_handlers.home.layout import Home
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from ipfs_log_handlers.keeper.thread import KeeperThread
@@ -48,7 +49,7 @@ class HomeProcess:
 
     own_threads: set[int] = set()  # noqa: RUF012 - one for the process
     """Threads of this process that are a keeper now."""
-    _all: dict[Path, HomeProcess] = {}
+    _all: ClassVar[dict[Path, HomeProcess]] = {}
     _guard = threading.RLock()
     _exiting = False
 
@@ -59,6 +60,7 @@ class HomeProcess:
         self._thread: KeeperThread | None = None
         self._threaded = False
         self.gave_up_at: float | None = None
+        self.waited_in_vain = 0.0
         self._registered = False
 
     # -- who is here
@@ -79,7 +81,15 @@ class HomeProcess:
             here._occupants.append(occupant)
             if subsystem is not None and subsystem.name in here.writers:
                 here.writers[subsystem.name].configure(settings.with_records(subsystem.records))
+            if not here._threaded:
+                for writer in here.writers.values():
+                    writer.tell_of_next()
             return occupant
+
+    @classmethod
+    def importing(cls) -> AbstractContextManager[object]:
+        """Within it rooms are imported that are paid at the first record; no fork happens in between."""
+        return cls._guard
 
     def writer(self, subsystem: Subsystem, settings: Settings) -> Writer:
         """The writer of a subsystem; made at its first record. A handler of that very subsystem has the word on it."""
@@ -89,7 +99,7 @@ class HomeProcess:
                 for each in self._occupants:
                     if each.subsystem == subsystem:
                         settings = each.settings
-                from ipfs_log_handlers.writer import Writer  # noqa: PLC0415 - the home's code, paid at the first record
+                from ipfs_log_handlers.writer import Writer
 
                 found = Writer(self.home, subsystem, settings.with_records(subsystem.records), self._first_record)
                 self.writers[subsystem.name] = found
@@ -99,7 +109,8 @@ class HomeProcess:
         """Close a handler or processor: flush, and with the last one of the home give the keeper's lock back."""
         if not occupant.open:
             return
-        from ipfs_log_handlers.flush import inside_dictconfig  # noqa: PLC0415 - as in flush
+        with HomeProcess._guard:
+            from ipfs_log_handlers.flush import inside_dictconfig
 
         occupant.open = False
         self.flush(occupant.settings.flush_timeout)
@@ -140,11 +151,12 @@ class HomeProcess:
             if not self._registered:
                 self._registered = True
                 _register_exit()
-            if self._threaded or HomeProcess._exiting or not self.wants_thread():
+            # Behind the last close a record is written and nothing more: what would end the thread has run.
+            if self._threaded or HomeProcess._exiting or not self._occupants or not self.wants_thread():
                 return
             self._threaded = True
-        with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
-            self._keeper_thread().start()
+            with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
+                self._keeper_thread().start()
 
     def wants_thread(self) -> bool:
         """Whether a handler of this process lets a thread of it be the keeper."""
@@ -152,11 +164,12 @@ class HomeProcess:
         return any(each.keeper == "thread" for each in settings)
 
     def _keeper_thread(self) -> KeeperThread:
-        from ipfs_log_handlers.keeper.thread import KeeperThread  # noqa: PLC0415 - 200 ms, paid at the first record
+        with HomeProcess._guard:
+            from ipfs_log_handlers.keeper.thread import KeeperThread
 
-        if self._thread is None:
-            self._thread = KeeperThread(self.home, self)
-        return self._thread
+            if self._thread is None:
+                self._thread = KeeperThread(self.home, self)
+            return self._thread
 
     @property
     def keeping(self) -> bool:
@@ -194,7 +207,8 @@ class HomeProcess:
         """
         if not self.writers:
             return True
-        from ipfs_log_handlers.flush import flush  # noqa: PLC0415 - the reading side of a home, not needed to log
+        with HomeProcess._guard:
+            from ipfs_log_handlers.flush import flush  # the reading side of a home, not needed to log
 
         return flush(self, timeout)
 
@@ -206,18 +220,25 @@ class HomeProcess:
     def start_thread(self) -> bool:
         """Have the keeper's thread run; `False` where none can: at exit, under limits, in a sub-interpreter."""
         if HomeProcess._exiting:
-            return False
+            return self.thread_alive
         with contextlib.suppress(ImportError):
             return self._keeper_thread().start()
         return False
 
-    def keep_here(self, seconds: float) -> None:
-        """Be the keeper on this thread: the interpreter is going down, or no thread can start."""
-        self.stop_thread()
-        with contextlib.suppress(OSError, FormatError, ImportError):
-            from ipfs_log_handlers.keeper.thread import keep_now  # noqa: PLC0415
+    def keep_here(self, seconds: float, *, ship: bool = True) -> bool:
+        """Be the keeper on this thread: the interpreter is going down, or no thread can start.
 
-            keep_now(self.home, self, timeout=max(0.0, seconds))
+        Returns:
+            `False` when another process is the keeper: that one is to be asked.
+        """
+        self.stop_thread()
+        try:
+            with HomeProcess._guard:
+                from ipfs_log_handlers.keeper.thread import keep_now
+
+            return keep_now(self.home, self, timeout=max(0.0, seconds), stores=None if ship else (), patient=False)
+        except (OSError, FormatError, ImportError):
+            return True  # as far as it goes here; the next start does the rest
 
     # -- the end, and forks
 
@@ -239,7 +260,7 @@ class HomeProcess:
             writer.after_fork_in_child()
         self._threaded = False
         self._registered = False
-        self.gave_up_at = None
+        self.gave_up_at, self.waited_in_vain = None, 0.0
 
 
 def _conflict(subsystem: Subsystem | None, one: Settings, two: Settings) -> ConfigurationError:
@@ -260,7 +281,7 @@ def _register_exit() -> None:
     atexit.register(_at_exit)
     multiprocessing = sys.modules.get("multiprocessing.process")
     if multiprocessing is not None and multiprocessing.parent_process() is not None:
-        from multiprocessing.util import Finalize  # noqa: PLC0415 - only in a child, where it is loaded
+        from multiprocessing.util import Finalize
 
         Finalize(None, _at_exit, exitpriority=0)
 
@@ -283,4 +304,13 @@ def _after_fork_in_child() -> None:
         thread.KeeperThread.after_fork_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+def _before_fork() -> None:
+    """Wait until no thread is importing our rooms: a child would wait for ever for a module half imported."""
+    HomeProcess._guard.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    HomeProcess._guard.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

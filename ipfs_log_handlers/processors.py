@@ -52,8 +52,8 @@ class IPFSProcessor:
         ConfigurationError: a name or value is wrong.
     """
 
-    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:  # noqa: ANN401
-        self._recorder = Recorder(subsystem, settings)
+    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:
+        self._recorder = Recorder(subsystem, settings, level)
         self._shutdown = _Shutdown(self._recorder, level)
 
     def __call__(
@@ -67,7 +67,10 @@ class IPFSProcessor:
         return event_dict
 
     def _record(self, logger: object, method_name: str, event_dict: MutableMapping[str, Any]) -> None:
-        level = str(event_dict.get("level") or ("error" if method_name == "exception" else method_name))
+        self._recorder.prepare()
+        from ipfs_log_handlers.format.record import as_text
+
+        level = as_text(event_dict.get("level") or ("error" if method_name == "exception" else method_name))
         if _LEVELS.get(level.lower(), logging.INFO) < self._shutdown.level:
             return
         if threading.get_ident() in HomeProcess.own_threads:
@@ -76,9 +79,9 @@ class IPFSProcessor:
         self._recorder.take(
             time.time(),
             level,
-            str(event_dict.get("logger") or getattr(logger, "name", None) or ""),
-            _text(event_dict.get("event", "")),
-            {key: value for key, value in event_dict.items() if key not in _TAKEN},
+            as_text(event_dict.get("logger") or getattr(logger, "name", None) or ""),
+            as_text(event_dict.get("event", "")),
+            _fields(event_dict),
             exception=exception,
             stack=stack,
         )
@@ -117,20 +120,19 @@ class _Shutdown(logging.Handler):
         super().close()
 
 
-def _text(event: object) -> str:
-    try:
-        return event if isinstance(event, str) else str(event)
-    except Exception as error:  # noqa: BLE001 - the event's own code
-        return f"<{type(event).__name__}: __str__ raised {type(error).__name__}>"
-
-
 def _told(event_dict: MutableMapping[str, Any]) -> tuple[str | None, str | None]:
     """Exception and stack, whether structlog has formatted them already or not."""
-    exception = event_dict.get("exception")
-    if not isinstance(exception, str):
-        exception = exception_text(event_dict.get("exc_info"))
-    stack = event_dict.get("stack")
-    if not isinstance(stack, str):
-        told = event_dict.get("stack_info")
-        stack = told if isinstance(told, str) else None
-    return exception, stack
+    exception, stack = event_dict.get("exception"), event_dict.get("stack", event_dict.get("stack_info"))
+    return (
+        exception if isinstance(exception, str) else exception_text(event_dict.get("exc_info")),
+        stack if isinstance(stack, str) else None,
+    )
+
+
+def _fields(event_dict: MutableMapping[str, Any]) -> dict[str, Any]:
+    """What the caller gave; an exception that a processor made a structure of is a field like others."""
+    fields = {key: value for key, value in event_dict.items() if key not in _TAKEN}
+    for name in ("exception", "stack"):
+        if not isinstance(event_dict.get(name, ""), (str, type(None))):
+            fields[name] = event_dict[name]
+    return fields

@@ -5,10 +5,16 @@ Handler and processor differ only in how they are called; what a record becomes 
 
 from __future__ import annotations
 
+import logging
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.fields import rename_clashing, resolve_event, with_redaction
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
@@ -32,24 +38,39 @@ class Recorder:
     Args:
         subsystem: name of the subsystem; `None` routes each record.
         keywords: as `config.Settings` has them.
+        level: the handler's, only looked at: a wrong one must not leave an open handler behind.
 
     Raises:
         ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
+        HomeError: the home is another user's, or no directory.
     """
 
-    __slots__ = ("_encoder", "_occupant", "_redact", "_settings", "_writers", "chosen", "failed", "home", "most", "quick")
+    __slots__ = (
+        "_encoder",
+        "_occupant",
+        "_redact",
+        "_settings",
+        "_writers",
+        "chosen",
+        "failed",
+        "home",
+        "most",
+        "quick",
+    )
 
-    def __init__(self, subsystem: str | None, keywords: dict[str, Any]) -> None:
+    def __init__(self, subsystem: str | None, keywords: dict[str, Any], level: int | str = logging.NOTSET) -> None:
         self.chosen: Subsystem | None = None if subsystem is None else subsystems.get(subsystem)
         self._settings = Settings.parse(keywords, also=("subsystem", "level"))
+        _check_level(level)
+        _check_home(self._settings.home)
         self._occupant = HomeProcess.enter(self.chosen, self._settings)
         self._redact = with_redaction(self._settings.redact)
         self._writers: dict[str, Writer] = {}
         self.home = self._occupant.home
         self._encoder: FrontEncoder | None = None
         self.most = self._settings.max_record_bytes - _BEHIND_FRONT
-        self.quick: tuple[Callable[..., bytes], Callable[[bytes], None]] | None = None
-        """Encode and append, once every record is known to go to one writer as it is: nothing to route or to hide."""
+        self.quick: tuple[Callable[[dict[str, Any]], bytes], Callable[[bytes], None], int] | None = None
+        """Encoder, writer and longest front, once every record is known to go to one log with nothing to hide."""
         self.failed = 0
         """Records for which even a substitute could not be written."""
 
@@ -88,7 +109,7 @@ class Recorder:
         encoder = self.encoder
         front = encoder.front(created, level, logger, event, fields, exception, stack)
         if len(front) > self.most:
-            from ipfs_log_handlers.format.record import cut_down  # noqa: PLC0415 - rare
+            from ipfs_log_handlers.format.record import cut_down
 
             texts = {name: told for name, told in (("exception", exception), ("stack", stack)) if told is not None}
             event, fields = cut_down(event, {**fields, **texts}, self.most - _MARKS)
@@ -99,10 +120,19 @@ class Recorder:
     @property
     def encoder(self) -> FrontEncoder:
         """The encoder, made at the first record: until then a handler costs no import."""
-        if self._encoder is None:
-            from ipfs_log_handlers.format.record import FrontEncoder  # noqa: PLC0415
+        return self._encoder or self.prepare()
 
-            self._encoder = FrontEncoder()
+    def prepare(self) -> FrontEncoder:
+        """Import what a record needs; with no fork in between, for a child would wait for ever for half a module."""
+        if self._encoder is None:
+            with HomeProcess.importing():
+                import ipfs_log_handlers.plain
+                import ipfs_log_handlers.writer  # noqa: F401
+                from ipfs_log_handlers.format.record import FrontEncoder
+
+                with suppress(ImportError):  # it refuses sub-interpreters, and the slow way does without it
+                    import msgspec  # noqa: F401
+                self._encoder = FrontEncoder()
         return self._encoder
 
     def _routed(self, logger: str, text: str, fields: dict[str, Any]) -> Subsystem:
@@ -117,7 +147,9 @@ class Recorder:
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self._redact is None:
-                self.quick = self.encoder.front, writer.append
+                from ipfs_log_handlers.plain import PlainEncoder
+
+                self.quick = PlainEncoder(self.encoder).encode, writer.append, self.most
         return writer
 
     def flush(self) -> None:
@@ -136,6 +168,25 @@ class Recorder:
 
     def status(self) -> list[dict[str, Any]]:
         """Counters and health of the home, one mapping for each subsystem, with the keys of `ipfs-logs status`."""
-        from ipfs_log_handlers.status import status  # noqa: PLC0415 - not needed to log
+        from ipfs_log_handlers.status import status
 
         return status(self.home.home.path, process=self.home)
+
+
+def _check_level(level: object) -> None:
+    try:
+        logging.Logger("", level)  # type: ignore[arg-type]  # noqa: LOG001 - of no tree; checks as handlers do
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError("no such level", where="level", found=repr(level)) from error
+
+
+def _check_home(path: Path) -> None:
+    """Refuse a home of another user at once, not record by record; one that is missing is made at the first record."""
+    try:
+        status = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        from ipfs_log_handlers.home.disk import check_owner
+
+        check_owner(path)

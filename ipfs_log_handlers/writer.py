@@ -1,8 +1,8 @@
 """Writer: a record's front becomes a line, and the line becomes durable: one `write(2)` to a segment.
 
 One writer per process, home and subsystem. What it promises when `append` returns: the record survives a SIGKILL of
-the program (`durability="power"`: of the machine), or it is counted as dropped. What it costs: one encode, one checksum,
-one system call, under one lock that also draws `seq`, so file order is seq order.
+the program (`durability="power"`: of the machine), or it is counted as dropped. What it costs: one encode, one
+checksum, one system call, under one lock that also draws `seq`, so file order is seq order.
 
 A record logged while this thread is already inside (a signal handler, a `__del__`, a `__str__` that logs) is queued and
 appended by the outer call before it returns.
@@ -33,12 +33,17 @@ from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import spool_bytes
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
-__all__ = ["SEGMENT_BYTES", "Writer"]
+__all__ = ["SEGMENT_BYTES", "Writer", "new_identity"]
 
 SEGMENT_BYTES: Final = 8 << 20
 """Bytes at which a segment is closed and the next one begun: what an unlink gives back at once."""
 _RETRY_EVERY: Final = 0.1
 _LONGEST_NESTED: Final = 10_000
+_FULL: Final = "the spool is full"
+_NESTED: Final = "nested too often"
+_NOT_SYNCED: Final = "not synced"
+_WORTH_WAITING: Final = frozenset({_FULL, "ENOSPC", "EDQUOT"})
+"""Refusals that pass when the keeper, or somebody, makes room."""
 
 
 def new_identity() -> str:
@@ -57,32 +62,31 @@ class Writer:
     """
 
     __slots__ = (
-        "_busy", "_cold", "_dropped", "_first_record", "_full_until", "_home", "_identity", "_limit", "_lock", "_lost",
-        "_nested", "_next_number", "_retry_at", "_segment", "_seq", "_settings", "_sync_lock", "_synced", "_tail",
-        "activity", "durable", "home_path", "incomplete", "subsystem",
+        "_afterwards", "_dropped", "_first_record", "_home", "_identity", "_inside", "_latest", "_limit", "_lock",
+        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_refusal", "_retry_at", "_segment", "_seq",
+        "_settings", "_stuck", "_sync_lock", "_synced", "_tail", "_unkept", "home_path", "incomplete", "subsystem",
     )  # fmt: skip
 
-    def __init__(
-        self, home: Home, subsystem: Subsystem, settings: Settings, first_record: Callable[[], None]
-    ) -> None:
+    def __init__(self, home: Home, subsystem: Subsystem, settings: Settings, first_record: Callable[[], None]) -> None:
         self.subsystem = subsystem
         self.home_path = home.path
         self._home = home
         self._settings = settings
         self._first_record = first_record
         self._dropped: Counter[str] = Counter()
-        self.durable = 0
         self.incomplete = 0
         self._begin_process()
 
     def _begin_process(self) -> None:
         """The state of a process that has appended nothing: at the start, and in a child after a fork."""
         self._lock = threading.RLock()
-        self._sync_lock = threading.Lock()
+        self._inside: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+        self._sync_lock = threading.RLock()
         self._nested: deque[bytes] = deque()
-        self._busy = False
-        self._cold = True
+        self._overflown = 0
+        self._afterwards: Callable[[], None] | None = self._start
         self._segment: Segment | None = None
+        self._latest: SegmentName | None = None
         self._next_number = 0
         self._identity = ""
         self._seq = 0
@@ -90,15 +94,16 @@ class Writer:
         self._tail = b""
         self._lost: dict[str, list[int]] = {}
         self._retry_at = 0.0
-        self._full_until = 0.0
+        self._refusal = ""
+        self._stuck = b""
+        self._patience = 0.0
         self._limit = min(SEGMENT_BYTES, max(32 << 10, self._settings.max_spool_bytes // 8))
-        self.activity = 0
+        self._unkept = 0
 
     def after_fork_in_child(self) -> None:
         """Begin as a new writer. The parent's segment, whose descriptor `disk` has closed, is not this process's."""
         self._begin_process()
         self._dropped.clear()
-        self.durable = 0
 
     def configure(self, settings: Settings) -> None:
         """Take over new settings; they stand in the header of the next segment, which is begun with the next record."""
@@ -107,6 +112,8 @@ class Writer:
                 self._settings = settings
                 self._limit = min(SEGMENT_BYTES, max(32 << 10, settings.max_spool_bytes // 8))
                 self._close_segment()
+                if self._afterwards != self._start:
+                    self._afterwards = self._sync if settings.durability == "power" else None
 
     @property
     def settings(self) -> Settings:
@@ -116,7 +123,24 @@ class Writer:
     @property
     def dropped(self) -> dict[str, int]:
         """Records that this process could not keep, by reason."""
-        return dict(self._dropped)
+        return dict(self._dropped + Counter({_NESTED: self._overflown}))
+
+    @property
+    def untold(self) -> dict[str, int]:
+        """Of these, the ones that stand in no control line yet."""
+        never = {_NESTED: self._overflown, _NOT_SYNCED: self._dropped[_NOT_SYNCED]}
+        waiting = {reason: told[0] for reason, told in list(self._lost.items())}
+        return {reason: count for reason, count in (never | waiting).items() if count}
+
+    @property
+    def activity(self) -> int:
+        """A number that grows with every record of this process."""
+        return self._seq
+
+    @property
+    def durable(self) -> int:
+        """Records that this process has appended."""
+        return self._seq - self._unkept
 
     # -- the hot path
 
@@ -129,55 +153,58 @@ class Writer:
         Never raises for what the disk does. `KeyboardInterrupt` and the like pass through; the record is then whole
         in the segment or counted.
         """
+        if self._inside():
+            self._queue(front)
+            return
         with self._lock:
-            if self._busy:
-                self._queue(front)
-                return
-            self._busy = True
-            try:
+            while True:
                 segment = self._segment
-                if segment is None or self._lost or segment.size >= self._limit:
+                if segment is None or segment.size >= self._limit:
                     segment = self._ready(front)
-                    if segment is None:
-                        return
-                self._seq = seq = self._seq + 1
-                text = b"%b%b%d}" % (front, self._tail, seq)
-                whole = b"%08x %b\n" % (crc32(text), text)
-                try:
-                    written = os.write(segment.descriptor, whole)
-                except BaseException as error:  # noqa: BLE001 - counted, and what is not the disk's passes through
-                    self._failed(segment, seq, len(whole), error)
-                else:
-                    segment.size += written
-                    if written == len(whole):
-                        self.durable += 1
-                    else:
-                        self._torn(seq)
-                self.activity += 1
-            finally:
-                self._busy = False
-            if self._nested:
-                self._append_nested()
-        if self._cold:
-            self._cold = False
-            self._first_record()
-        if self._settings.durability == "power":
-            self._sync()
+                if segment is not None:
+                    written = 0
+                    seq = self._seq + 1
+                    text = b"%b%b%d}" % (front, self._tail, seq)
+                    whole = b"%08x %b\n" % (crc32(text), text)
+                    try:
+                        self._seq = seq
+                        written = os.write(segment.descriptor, whole)
+                        segment.size += written
+                        if written != len(whole):
+                            raise OSError(errno.ENOSPC, "a short write")
+                    except BaseException as error:  # noqa: BLE001 - counted, and what is not the disk's passes through
+                        self._failed(front, segment, seq, len(whole), written, error)
+                if not self._nested:
+                    break
+                front = self._nested.popleft()
+        if self._nested:  # a signal came as the lock was given back
+            self._append_nested()
+        if self._afterwards is not None:
+            self._afterwards()
 
     def _queue(self, front: bytes) -> None:
         if len(self._nested) < _LONGEST_NESTED:
             self._nested.append(front)
         else:
-            self._dropped["nested too often"] += 1
+            self._overflown += 1
 
     def _append_nested(self) -> None:
-        cold, self._cold = self._cold, False  # the thread is started by the outer call, outside the lock
+        while self._nested:
+            with contextlib.suppress(IndexError):  # another thread took it
+                self.append(self._nested.popleft())
+
+    def _start(self) -> None:
+        """After the first record of this process, outside the lock: the keeper's thread may be started."""
+        self._afterwards = self._sync if self._settings.durability == "power" else None
         try:
-            while self._nested:
-                with contextlib.suppress(IndexError):  # a still deeper call took it
-                    self.append(self._nested.popleft())
-        finally:
-            self._cold = cold
+            if self._afterwards is not None:
+                self._sync()
+            self._first_record()
+        except Exception:  # noqa: BLE001 - the record is durable: what its caller sees must not say otherwise
+            return
+        except BaseException:
+            self._afterwards = self._start
+            raise
 
     # -- what goes wrong
 
@@ -189,35 +216,46 @@ class Writer:
             segment = None
         if segment is None:
             segment = self._begin_segment(len(front))
-        if segment is not None and self._lost:
+        if segment is not None and (self._lost or self._overflown):
             self._tell_lost(segment)
         return segment if segment is self._segment else None
 
     def _begin_segment(self, size: int) -> Segment | None:
-        """Make the next segment; on failure count the record and try again at most ten times a second."""
+        """Make the next segment; where that fails wait, as `when_full` says, or count the record.
+
+        A disk that refused is asked again at most ten times a second.
+        """
         now = time.monotonic()
-        if now < self._retry_at:
-            self._drop("the disk refuses" if not self._full_until else "the spool is full")
-            return None
+        until = now + self._settings.flush_timeout if self._settings.when_full == "block" else 0.0
+        if now >= self._retry_at:
+            while not self._try_begin(size):
+                if self._refusal not in _WORTH_WAITING or time.monotonic() >= until:
+                    self._retry_at = time.monotonic() + _RETRY_EVERY
+                    break
+                time.sleep(_RETRY_EVERY / 5)
+        if self._segment is None:
+            self._drop(self._refusal)
+        return self._segment
+
+    def _try_begin(self, size: int) -> bool:
         try:
-            if not self._has_room(size):
-                return None
-            self._full_until = 0.0
+            room = self._home.room(self.subsystem.name)
+            if spool_bytes(room, self._settings) + max(self._limit, size) > self._settings.max_spool_bytes:
+                self._refusal = _FULL
+                return False
             if not self._identity:
                 self._identity = new_identity()
                 self._tail = b',"pid":%d,"seq":' % os.getpid()
-            self._segment = segments.create(
-                self._home.room(self.subsystem.name).spool,
-                self._header(),
-                self._next_number,
-                sync=self._settings.durability == "power",
+            self._next_number += 1  # first, so that a number that was interrupted is not used again
+            segment = segments.create(
+                room.spool, self._header(), self._next_number - 1, sync=self._settings.durability == "power"
             )
-            self._next_number += 1
         except (OSError, HomeError, ValueError) as error:
-            self._retry_at = now + _RETRY_EVERY
-            self._drop(_reason(error))
-            return None
-        return self._segment
+            self._refusal = _reason(error)
+            return False
+        self._segment = segment
+        self._latest = segment.name
+        return True
 
     def _header(self) -> Header:
         policy = Policy.of(self._settings, self.subsystem)
@@ -230,33 +268,23 @@ class Writer:
             settings=policy.as_json(),
         )
 
-    def _has_room(self, size: int) -> bool:
-        """Whether the spool may grow by a segment; waits for it under `when_full="block"`."""
-        until = time.monotonic() + self._settings.flush_timeout
-        room = self._home.room(self.subsystem.name)
-        need = max(self._limit, size)
-        while spool_bytes(room, self._settings) + need > self._settings.max_spool_bytes:
-            if self._settings.when_full != "block" or time.monotonic() >= until:
-                self._full_until = self._retry_at = time.monotonic() + _RETRY_EVERY
-                self._drop("the spool is full")
-                return False
-            time.sleep(_RETRY_EVERY / 5)
-        return True
-
     def _drop(self, reason: str) -> None:
         """Count a record that is not kept; it uses up its `seq`, so that the gap shows."""
         self._seq = seq = self._seq + 1
-        self.activity += 1
         self._note_lost(reason, seq)
 
     def _note_lost(self, reason: str, seq: int) -> None:
         self._dropped[reason] += 1
+        self._unkept += 1
         told = self._lost.setdefault(reason, [0, seq, seq])
         told[0] += 1
         told[2] = seq
 
     def _tell_lost(self, segment: Segment) -> None:
         """Append the control line that tells how many records were dropped, why, and which."""
+        while self._overflown:
+            self._overflown -= 1
+            self._drop(_NESTED)
         told = {reason: dict(zip(("count", "first", "last"), each, strict=True)) for reason, each in self._lost.items()}
         whole = line.control(json.dumps({"dropped": told}, separators=(",", ":")).encode())
         try:
@@ -272,39 +300,55 @@ class Writer:
             self._abandon(segment)
             self._drop(_reason(OSError(errno.ENOSPC, "")))
 
-    def _failed(self, segment: Segment, seq: int, size: int, error: BaseException) -> None:
-        """A `write` that raised: the record is whole in the segment (an interrupt came later), or it is counted."""
-        kept = False
+    def _failed(self, front: bytes, segment: Segment, seq: int, size: int, written: int, error: BaseException) -> None:
+        """What was raised as a line was appended: the line is whole in the segment, is tried again, or is counted."""
+        if self._seq != seq:
+            raise error  # nothing was begun
+        kept = written == size
         with contextlib.suppress(OSError):
-            kept = segment.intact() and os.fstat(segment.descriptor).st_size == segment.size + size
-        if kept:
-            segment.size += size
-            self.durable += 1
-        else:
-            self._note_lost(_reason(error), seq)
+            if segment.intact():
+                end = os.fstat(segment.descriptor).st_size
+                kept = kept or end == segment.size + size
+                if kept:
+                    segment.size = end
+        if not kept:
             self._abandon(segment)
-        if not isinstance(error, OSError):
+            if isinstance(error, OSError) and self._tries_again(front):
+                self._seq = seq - 1
+                self._nested.appendleft(front)
+                return
+            reason = _reason(error)
+            if isinstance(error, OSError):
+                self._refusal, self._retry_at = reason, time.monotonic() + _RETRY_EVERY / 10
+            self._note_lost(reason, seq)
+        if not isinstance(error, Exception):
             raise error
 
-    def _torn(self, seq: int) -> None:
-        """A short write: the disk is full. The torn line stays behind, in a segment that is closed now."""
-        self._note_lost(_reason(OSError(errno.ENOSPC, "")), seq)
-        if self._segment is not None:
-            self._abandon(self._segment)
+    def _tries_again(self, front: bytes) -> bool:
+        """Whether a record goes to a new segment: once at once, and under `when_full="block"` while there is time."""
+        now = time.monotonic()
+        if self._stuck is not front:
+            self._stuck, self._patience = front, now + self._settings.flush_timeout
+            return True
+        if self._settings.when_full != "block" or now >= self._patience:
+            return False
+        time.sleep(_RETRY_EVERY / 5)
+        return True
 
     def _abandon(self, segment: Segment) -> None:
         """Never append to this segment again: what follows a torn line goes to the next one."""
         segment.close()
         self._segment = None
-        self._retry_at = time.monotonic() + _RETRY_EVERY / 10
 
     def _close_segment(self) -> None:
         segment, self._segment = self._segment, None
         if segment is None:
             return
         if self._settings.durability == "power":
-            with contextlib.suppress(OSError):
+            try:
                 disk.sync_data(segment.descriptor)
+            except OSError:
+                self._dropped[_NOT_SYNCED] += 1
         segment.close()
 
     # -- the power cut
@@ -323,11 +367,11 @@ class Writer:
                 disk.sync_data(segment.descriptor)
             except OSError:
                 with self._lock:
-                    self._dropped["not synced"] += 1
-                    if self._segment is segment:
+                    if self._segment is segment:  # otherwise it was closed since, and synced as it was
+                        self._dropped[_NOT_SYNCED] += 1
                         self._abandon(segment)
                 return
-            self._synced = reached
+            self._synced = max(reached, self._synced)
 
     # -- called by others
 
@@ -337,26 +381,29 @@ class Writer:
             segment = self._segment
             if segment is not None:
                 return segment.name, segment.size
-            if not self._next_number:
-                return None
-            return SegmentName(self._identity, self._next_number - 1), -1
+            return None if self._latest is None else (self._latest, -1)
 
     def tick(self) -> None:
-        """Begin a new segment next time if the open one was closed or deleted under us; the descriptor is left alone."""
-        if self._lock.acquire(timeout=0.05):
+        """Begin a new segment next time if the open one was closed or deleted under us; its number is left alone."""
+        if not self._inside() and self._lock.acquire(timeout=0.05):
             try:
                 segment = self._segment
-                if not self._busy and segment is not None and not segment.intact():
-                    segment.close()
-                    self._segment = None
+                if segment is not None and not segment.intact():
+                    self._abandon(segment)
             finally:
                 self._lock.release()
 
+    def tell_of_next(self) -> None:
+        """Call `first_record` after the next record again."""
+        self._afterwards = self._start
+
     def close(self) -> None:
         """Close the segment, so that any keeper may take it whole. A record after that begins a new one."""
+        if self._inside():
+            return  # from a signal handler: the record that is being appended comes first
+        self._append_nested()
         with self._lock:
-            if not self._busy:
-                self._close_segment()
+            self._close_segment()
 
     @property
     def spool(self) -> Path:

@@ -1,0 +1,1 @@
+"""What the bytes mean; pure: no file, socket, thread, clock or randomness."""

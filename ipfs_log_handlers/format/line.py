@@ -11,6 +11,7 @@ the kind stands outside the JSON. Empty lines are ignored: after a short write t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -26,6 +27,7 @@ CONTROL: Final = b"!"
 _KINDS: Final = frozenset((RECORD, HEADER, CONTROL))
 _PREFIX: Final = 9
 """Bytes before the JSON: eight hex digits and the kind."""
+_BEGINNING: Final = re.compile(rb"[0-9a-f]{8}[ #!]\{")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,12 @@ def records(block: bytes) -> tuple[list[bytes], int]:
 
 
 def next_line(block: bytes, start: int) -> Iterator[int]:
-    """Offsets in `block`, from `start` on, at which a whole valid line begins (search after damage)."""
-    for position in _line_starts(block, start):
+    """Offsets in `block`, from `start` on, at which a whole valid line begins (search after damage).
+
+    Wherever it may begin, not only behind an LF: the byte that was damaged may be that LF.
+    """
+    for match in _BEGINNING.finditer(block, start):
+        position = match.start()
         end = block.find(b"\n", position)
         if end < 0:
             return
@@ -103,22 +109,3 @@ def next_line(block: bytes, start: int) -> Iterator[int]:
         except FormatError:
             continue
         yield position
-
-
-def _line_starts(block: bytes, start: int) -> Iterator[int]:
-    """`start`, every byte after an LF, and the first byte after a run of zeros (a tail the disk never wrote)."""
-    yield start
-    position = start
-    while position < len(block):
-        after_lf = block.find(b"\n", position) + 1
-        zero = block.find(b"\0", position, after_lf or None)
-        if zero >= 0:
-            position = zero + 1
-            while position < len(block) and block[position] == 0:
-                position += 1
-            yield position
-        elif after_lf:
-            position = after_lf
-            yield position
-        else:
-            return

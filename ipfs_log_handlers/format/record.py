@@ -28,14 +28,28 @@ from typing import Any, Final
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.envelope import OURS
 
-__all__ = ["LONGEST_REPR", "MARK", "FrontEncoder", "cut_down", "decode", "encode_total", "shorten"]
+__all__ = [
+    "LEAVES",
+    "LONGEST_REPR",
+    "MARK",
+    "FrontEncoder",
+    "Shape",
+    "as_text",
+    "check",
+    "cut_down",
+    "decode",
+    "encode_total",
+    "shorten",
+]
 
 MARK: Final = "!"
 """Key of the object that stands for a value JSON cannot hold."""
 LONGEST_REPR: Final = 2048
 """Characters of `repr` that are kept of such a value."""
 _DEEPEST: Final = 64
-_LEAVES: Final = frozenset((str, int, bool, type(None)))
+LEAVES: Final = frozenset((str, int, bool, type(None)))
+"""Types whose every value the quick encoder writes as it is, or refuses."""
+_MOST_SHAPES: Final = 4096
 _FIRST_SECOND: Final = -62_135_596_800
 _PAST_LAST_SECOND: Final = 253_402_300_800
 _MOST_BITS: Final = 14_000
@@ -44,22 +58,46 @@ _MOST_BITS: Final = 14_000
 Encode = Callable[[Any], bytes]
 
 
-class _Unfit(ValueError):
+class _UnfitError(ValueError):
     """The quick encoder would alter this value; only this module sees it."""
 
 
 def _unfit(value: object) -> object:
-    raise _Unfit(type(value).__name__)
+    raise _UnfitError(type(value).__name__)
 
 
 def _quick_encoder() -> Encode:
     """`msgspec`'s encoder, or `json`'s where msgspec refuses to load (isolated sub-interpreters)."""
     try:
-        import msgspec  # noqa: PLC0415 - 20 ms, paid at the first record
+        import msgspec
     except ImportError:
         return encode_total
     encode: Encode = msgspec.json.Encoder(enc_hook=_unfit).encode
     return encode
+
+
+class Shape:
+    """Records whose fields have the same names in the same order: their keys are encoded once and for all."""
+
+    __slots__ = ("encode", "kind")
+
+    def __init__(self, kind: Callable[..., object], encode: Encode) -> None:
+        self.kind = kind
+        self.encode = encode
+
+
+def _new_shape(names: tuple[str, ...]) -> Shape | None:
+    try:
+        import msgspec
+
+        ours = ("time", "level", "logger", "event")
+        members = [f"_{number}" for number in range(len(ours) + len(names))]
+        kind = msgspec.defstruct("Record", members, rename=dict(zip(members, ours + names, strict=True)), gc=False)
+        encode: Encode = msgspec.json.Encoder(enc_hook=_unfit).encode
+        encode(kind(*[None] * len(members)))
+    except Exception:  # noqa: BLE001 - names that are no text or no Unicode, or no msgspec here
+        return None
+    return Shape(kind, encode)
 
 
 class FrontEncoder:
@@ -69,12 +107,13 @@ class FrontEncoder:
     current second, and level and logger of each pair it has seen.
     """
 
-    __slots__ = ("_encode", "_heads", "_second")
+    __slots__ = ("_encode", "_heads", "_second", "_shapes")
 
     def __init__(self) -> None:
         self._encode: Encode | None = None
+        self._shapes: dict[tuple[str, ...], Shape | None] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
-        self._second: tuple[int, bytes] = (-1, b"")
+        self._second: tuple[int, bytes] = (0, b'{"time":"1970-01-01T00:00:00.')
 
     def front(
         self,
@@ -102,9 +141,10 @@ class FrontEncoder:
         encode = self._encode
         if encode is None:
             encode = self._encode = _quick_encoder()
-        head = self._heads.get((level, logger))
-        if head is None:
-            head = self._head(level, logger)
+        try:
+            head = self._heads[level, logger]
+        except Exception:  # noqa: BLE001 - not seen before, or not text but something without a hash
+            head = self._head(as_text(level), as_text(logger))
         try:
             micros = int(created * 1e6 + 0.5)
         except (TypeError, ValueError, OverflowError):
@@ -114,28 +154,46 @@ class FrontEncoder:
         if second != cached:
             prefix = self._new_second(second)
         try:
+            text = encode(event if event.__class__ is str else as_text(event))
             if fields:
                 "".join(fields)  # raises for a key that is not text, at the speed of C
                 for value in fields.values():
-                    if value.__class__ not in _LEAVES:
-                        _check(value, 0)
-                body = b",%b" % encode(fields)[1:-1]
+                    if value.__class__ not in LEAVES:
+                        check(value, 0)
+                front = b"%b%06d%b%b,%b" % (prefix, micros - second * 1_000_000, head, text, encode(fields)[1:-1])
             else:
-                body = b""
-            text = encode(event if event.__class__ is str else _text(event))
+                front = b"%b%06d%b%b" % (prefix, micros - second * 1_000_000, head, text)
         except Exception:  # noqa: BLE001 - whatever a value's own code raises, the record is kept
-            body = _members(fields)
-            text = encode_total(_clean(_text(event)))
+            text = encode_total(_clean(as_text(event)))
+            front = b"%b%06d%b%b%b" % (prefix, micros - second * 1_000_000, head, text, _members(fields))
         if exception is not None:
-            body += b',"exception":' + encode_total(_clean(exception))
+            front += b',"exception":' + encode_total(_clean(as_text(exception)))
         if stack is not None:
-            body += b',"stack":' + encode_total(_clean(stack))
-        return b"%b%06d%b%b%b" % (prefix, micros - second * 1_000_000, head, text, body)
+            front += b',"stack":' + encode_total(_clean(as_text(stack)))
+        return front
+
+    def shape(self, names: tuple[str, ...]) -> Shape | None:
+        """The shape of records whose fields have these names; `None` where only `front` will do.
+
+        Args:
+            names: keys of the fields, in their order; none of the envelope's.
+        """
+        try:
+            return self._shapes[names]
+        except KeyError:
+            made = _new_shape(names)
+        if len(self._shapes) < _MOST_SHAPES:
+            self._shapes[names] = made
+        return made
+
+    def moment(self, second: int) -> str:
+        """The text of a whole second, up to the point before the microseconds."""
+        return self._new_second(second)[len(b'{"time":"') :].decode()
 
     def _head(self, level: str, logger: str) -> bytes:
         head = b'Z","level":%b,"logger":%b,"event":' % (
-            encode_total(_clean(_text(level).lower())),
-            encode_total(_clean(_text(logger))),
+            encode_total(_clean(level.lower())),
+            encode_total(_clean(logger)),
         )
         if len(self._heads) < 4096:  # names made up at run time must not fill the memory
             self._heads[level, logger] = head
@@ -149,37 +207,37 @@ class FrontEncoder:
         return prefix
 
 
-def _check(value: object, depth: int) -> None:
-    """Raise `_Unfit` for what the quick encoder alters without a word: NaN, infinities, keys that are not text."""
+def check(value: Any, depth: int) -> None:
+    """Raise `_UnfitError` for what the quick encoder alters without a word: NaN, infinities, keys that are not text."""
     kind = value.__class__
-    if kind in _LEAVES:
-        return
     if kind is float:
-        if not math.isfinite(value):  # type: ignore[arg-type]
-            raise _Unfit("not finite")
-    elif kind is dict:
-        if depth > _DEEPEST:
-            raise _Unfit("too deep")
-        for key, inner in value.items():  # type: ignore[attr-defined]
-            if key.__class__ is not str:
-                raise _Unfit("a key that is not text")
-            if inner.__class__ not in _LEAVES:
-                _check(inner, depth + 1)
+        if value - value != 0.0:  # NaN or an infinity
+            raise _UnfitError("not finite")
+        return
+    if kind is dict:
+        "".join(value)
+        inside = value.values()
     elif kind is list or kind is tuple:
+        inside = value
+    elif kind in _PLAIN:
+        if (kind is dt.datetime or kind is dt.time) and _odd_offset(value):
+            raise _UnfitError("an offset with seconds")
+        return
+    else:
+        raise _UnfitError(kind.__name__)
+    if not LEAVES.issuperset(map(type, inside)):
         if depth > _DEEPEST:
-            raise _Unfit("too deep")
-        for inner in value:  # type: ignore[attr-defined]
-            if inner.__class__ not in _LEAVES:
-                _check(inner, depth + 1)
-    elif kind not in _PLAIN:
-        raise _Unfit(kind.__name__)
+            raise _UnfitError("too deep")
+        for each in inside:
+            if each.__class__ not in LEAVES:
+                check(each, depth + 1)
 
 
 _PLAIN: Final = frozenset((dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal, bytes, bytearray))
 """Types that the quick encoder writes just as `_fit` does."""
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """Any object as text; a failing `__str__` gives a marked substitute."""
     try:
         text = value if type(value) is str else str(value)
@@ -220,7 +278,7 @@ def shorten(text: str, longest: int) -> str:
 
 
 def _clean(text: str) -> str:
-    """Lone surrogates, which UTF-8 cannot hold, as `\\udcxx` escapes."""
+    """The text, its lone surrogates, which UTF-8 cannot hold, written as escapes of four hex digits."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -230,13 +288,13 @@ def _clean(text: str) -> str:
 
 def _key(key: object, taken: set[str] | frozenset[str] | dict[str, Any]) -> str:
     """A key as text that no other key of the same object has."""
-    name = _clean(key if isinstance(key, str) else _text(key))
+    name = _clean(key if isinstance(key, str) else as_text(key))
     while name in taken:
         name += "_"
     return name
 
 
-def _fit(value: Any, above: frozenset[int], depth: int) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - one arm a type
+def _fit(value: Any, above: frozenset[int], depth: int) -> Any:
     """The nearest value that JSON holds. `above` has the ids of the containers around this one."""
     try:
         if value is None or isinstance(value, bool):
@@ -249,7 +307,9 @@ def _fit(value: Any, above: frozenset[int], depth: int) -> Any:  # noqa: ANN401,
             return clean if clean == text else _mark("text that is not Unicode: lone surrogates", text)
         if isinstance(value, int):
             number = int(value)
-            return number if number.bit_length() <= _MOST_BITS and repr(number) else _mark("an integer too long", number)
+            return (
+                number if number.bit_length() <= _MOST_BITS and repr(number) else _mark("an integer too long", number)
+            )
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else _mark("not a finite number", float(value))
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -260,7 +320,7 @@ def _fit(value: Any, above: frozenset[int], depth: int) -> Any:  # noqa: ANN401,
             return value.isoformat()
         if isinstance(value, (uuid.UUID, decimal.Decimal, pathlib.PurePath)):
             return str(value)
-        if depth >= _DEEPEST:
+        if depth > _DEEPEST + 1:  # where `check` stops
             return _mark(f"nested deeper than {_DEEPEST}", type(value))
         if id(value) in above:
             return _mark("a value that contains itself", type(value))
@@ -290,22 +350,32 @@ def cut_down(event: object, fields: Mapping[str, Any], most: int) -> tuple[str, 
     Returns:
         Event and fields; values are already JSON's own.
     """
-    whole: dict[str, Any] = {"event": _clean(_text(event)), **_fit(dict(fields), frozenset(), 0)}
+    whole: dict[str, Any] = {"event": _clean(as_text(event)), **_fit(dict(fields), frozenset(), 0)}
+    uncut = whole
     for longest in (most // 4, most // 16, most // 64, most // 256, 256, 64):
-        whole = {name: _cut_texts(value, longest) for name, value in whole.items()}
+        whole = {name: _cut_texts(value, longest) for name, value in uncut.items()}
         if len(encode_total(whole)) <= most:
             break
     else:
-        for name in sorted(whole, key=lambda name: len(encode_total(whole[name])), reverse=True):
-            data = encode_total(whole[name])
-            whole[name] = {MARK: f"left out: {len(data)} bytes", "sha256": hashlib.sha256(data).hexdigest()}
-            if len(encode_total(whole)) <= most:
+        encoded = {name: encode_total(value) for name, value in whole.items()}
+        size = len(encode_total(whole))
+        for name, data in sorted(encoded.items(), key=lambda item: -len(item[1])):
+            left_out = {MARK: f"left out: {len(data)} bytes", "sha256": hashlib.sha256(data).hexdigest()}
+            saved = len(data) - len(encode_total(left_out))
+            if saved > 0:
+                whole[name], size = left_out, size - saved
+            if size <= most or saved <= 0:
                 break
-    return _text(whole.pop("event")), whole
+        if size > most:  # names alone are too long
+            data = encode_total(uncut)
+            event = _cut_texts(as_text(uncut["event"]), 64)
+            told = {MARK: f"left out: {len(uncut) - 1} fields", "sha256": hashlib.sha256(data).hexdigest()}
+            whole = {"event": event, "fields": told}
+    return as_text(whole.pop("event")), whole
 
 
-def _cut_texts(value: Any, longest: int) -> Any:  # noqa: ANN401
-    if isinstance(value, str) and len(value) > longest and "… (cut: " not in value[-120:]:
+def _cut_texts(value: Any, longest: int) -> Any:
+    if isinstance(value, str) and len(value) > longest:
         digest = hashlib.sha256(value.encode("utf-8")).hexdigest()
         return f"{value[:longest]}… (cut: {len(value)} characters, sha256 {digest})"
     if isinstance(value, dict):
@@ -315,7 +385,19 @@ def _cut_texts(value: Any, longest: int) -> Any:  # noqa: ANN401
     return value
 
 
+def _odd_offset(value: dt.datetime | dt.time) -> bool:
+    """Whether the offset from UTC has seconds, as local mean times have; RFC 3339 cannot write them."""
+    offset = value.utcoffset()
+    return offset is not None and offset % _MINUTE != _NOTHING
+
+
+_MINUTE: Final = dt.timedelta(minutes=1)
+_NOTHING: Final = dt.timedelta(0)
+
+
 def _rfc3339(value: dt.datetime | dt.time) -> str:
+    if isinstance(value, dt.datetime) and _odd_offset(value):
+        value = value.astimezone(dt.timezone.utc)
     text = value.isoformat()
     return text[:-6] + "Z" if text.endswith("+00:00") else text
 
@@ -327,7 +409,11 @@ def decode(data: bytes) -> dict[str, Any]:
         FormatError: not UTF-8, not one JSON object, a key twice, NaN or an infinity.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+        )
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises for half of a surrogate pair
     except (ValueError, RecursionError) as error:
         raise FormatError("a record is not strict JSON", found=repr(data[:64])) from error
     if not isinstance(value, dict):
@@ -340,6 +426,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise FormatError("a key stands twice in one JSON object", found=sorted(key for key, _ in pairs))
     return members
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise FormatError("a number too large for a float", found=text[:40])
+    return value
 
 
 def _no_constant(name: str) -> object:

@@ -55,9 +55,11 @@ class Batches:
         """The batches that have a file, in order, whatever the head says."""
         found: list[int] = []
         for directory in _entries(self.path):
-            for entry in _entries(directory):
-                if (match := _FILE.fullmatch(entry.name)) and self.file(int(match[1])) == entry:
-                    found.append(int(match[1]))
+            found += [
+                int(match[1])
+                for entry in _entries(directory)
+                if (match := _FILE.fullmatch(entry.name)) and self.file(int(match[1])) == entry
+            ]
         return sorted(found)
 
     def write(self, index: int, manifest: Cid, head: Cid, blocks: Iterable[tuple[Cid, bytes]]) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 import sys
 import threading
@@ -24,6 +25,7 @@ from ipfs_log_handlers.errors import HomeError
 __all__ = [
     "NO_ROOM",
     "allocated",
+    "check_owner",
     "close_locked",
     "ensure_directory",
     "free_bytes",
@@ -45,7 +47,7 @@ NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 """Error numbers that mean that the disk, or this user's share of it, is full."""
 _OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
 _NETWORK: Final = frozenset(
-    "nfs nfs4 cifs smb smb2 smb3 smbfs afs ceph 9p fuse.sshfs fuse.s3fs fuse.gcsfuse fuse.rclone fuse.glusterfs lustre beegfs ncpfs".split()
+    ("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "lustre", "ncpfs", "nfs", "nfs4", "smb", "smb2", "smb3", "smbfs")
 )
 
 _mutex = threading.RLock()
@@ -112,7 +114,8 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    _mutex.release()
+    with contextlib.suppress(RuntimeError):  # this module came in between the hooks before the fork and these
+        _mutex.release()
 
 
 def _after_fork_in_child() -> None:
@@ -125,9 +128,7 @@ def _after_fork_in_child() -> None:
     _locked.clear()
 
 
-os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def ensure_directory(path: Path) -> None:
@@ -140,9 +141,21 @@ def ensure_directory(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
+    status = check_owner(path)
+    if status.st_mode & 0o077:
+        path.chmod(0o700)
+
+
+def check_owner(path: Path) -> os.stat_result:
+    """The status of a directory of this user's.
+
+    Raises:
+        HomeError: it belongs to somebody else, or is a link or a file.
+        OSError: it is not there.
+    """
     status = os.stat(path, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
-        raise HomeError("not a directory of its own", where=path, hint="Links are not followed; name the real directory.")
+        raise HomeError("not a directory of its own", where=path, hint="No link is followed: name the directory.")
     if status.st_uid != os.geteuid():
         raise HomeError(
             "a directory of another user",
@@ -151,8 +164,7 @@ def ensure_directory(path: Path) -> None:
             found=status.st_uid,
             hint="Name a home of your own with home= or IPFS_LOGS_HOME.",
         )
-    if status.st_mode & 0o077:
-        path.chmod(0o700)
+    return status
 
 
 def open_append(path: Path) -> int | None:
@@ -193,15 +205,20 @@ def _write_all(descriptor: int, data: bytes) -> int:
 def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Put a whole file in the place of another in one step; with `sync`, so that it survives a power cut."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    if sync:
-        write_new(fresh, [data])
-    else:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN, 0o600)
-        try:
-            _write_all(descriptor, data)
-        finally:
-            os.close(descriptor)
-    os.rename(fresh, path)
+    try:
+        if sync:
+            write_new(fresh, [data])
+        else:
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN, 0o600)
+            try:
+                _write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
+        os.rename(fresh, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            remove(fresh)
+        raise
     if sync:
         sync_directory(path.parent)
 
@@ -287,7 +304,11 @@ def network_mount(path: Path) -> str | None:
     where = os.path.realpath(path)
     for mount in mounts:
         left, _, right = mount.partition(" - ")
-        point = left.split(" ")[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), left.split(" ")[4])
         if len(point) >= len(best) and (where == point or where.startswith(point.rstrip("/") + "/")):
             best, kind = point, right.split(" ")[0]
     return kind if kind in _NETWORK or kind.startswith("fuse.") else None
+
+
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+"""How mountinfo writes space, tab, LF and backslash in a path."""

@@ -47,6 +47,17 @@ class Sealed:
     inode: int = 0
     """Inode of the subsystem's directory: a copied home has another one."""
 
+    def __post_init__(self) -> None:
+        counts = (self.index, self.records, self.quarantined, self.inode)
+        maps = (self.consumed, self.dropped)
+        if not all(isinstance(each, Mapping) for each in maps):
+            raise FormatError("offsets and counts of a head file are maps", found=repr(maps)[:200])
+        numbers = [*counts, *(number for each in maps for number in each.values())]
+        if not all(type(each) is int and each >= 0 for each in numbers):
+            raise FormatError("a number of a head file is none", found=repr(numbers)[:200])
+        if not isinstance(self.log, str) or not isinstance(self.machine, str):
+            raise FormatError("names in a head file are text", found=repr((self.log, self.machine))[:200])
+
     @property
     def cid(self) -> Cid:
         """CID of the head block."""
@@ -85,7 +96,7 @@ class Sealed:
             head = found.head
         except FormatError:
             raise
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError("not a head file", found=repr(data[:80])) from error
         if found.cid != cid or head.log != found.log or head.index != found.index:
             raise FormatError("the parts of a head file disagree", expected=cid.text, found=found.cid.text)

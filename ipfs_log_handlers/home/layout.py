@@ -1,11 +1,11 @@
 """Where things lie in a home; paths and names, nothing else.
 
-    <home>/                      Home
-      writer.key keeper.lock reserve requests/
-      <subsystem>/               Room
-        settings.json spool/ quarantine/
-        batches/ head shipped/   Shelf: the current log
-        former/<n>-<8 hex>/      Shelf: a log that ended when the home was copied or lost its head
+<home>/                      Home
+  writer.key keeper.lock reserve requests/
+  <subsystem>/               Room
+    settings.json spool/ quarantine/
+    batches/ head shipped/   Shelf: the current log
+    former/<n>-<8 hex>/      Shelf: a log that ended when the home was copied or lost its head
 """
 
 from __future__ import annotations
@@ -71,6 +71,11 @@ class Room:
     def settings(self) -> Path:
         """File of batch policy and store addresses."""
         return self.path / "settings.json"
+
+    @property
+    def beginning(self) -> Path:
+        """File that stands while the first batch of a log is sealed: until the head is there, a batch 0 is no loss."""
+        return self.path / "beginning"
 
     @property
     def former(self) -> Path:

@@ -62,6 +62,6 @@ def holder(home: Home) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(disk.read(home.lock))
-    except (OSError, ValueError):
-        return {"host": "", "pid": 0}
-    return {"host": str(found.get("host", "")), "pid": int(found.get("pid", 0))}
+        return {"host": str(found.get("host", "")), "pid": int(found.get("pid", 0))}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return {"host": "", "pid": 0}  # the lock is held: there is a keeper, and its file is being written

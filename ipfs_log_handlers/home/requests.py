@@ -10,7 +10,7 @@ from typing import Final
 
 from ipfs_log_handlers.home import disk
 
-__all__ = ["STALE", "drop", "ask", "pending"]
+__all__ = ["STALE", "ask", "drop", "pending"]
 
 STALE: Final = 3600.0
 """Seconds after which a request of a process that died while it waited is forgotten."""
@@ -36,7 +36,7 @@ def pending(directory: Path) -> frozenset[str]:
     now = time.time()
     try:
         entries = list(os.scandir(directory))
-    except FileNotFoundError:
+    except OSError:
         return frozenset()
     for entry in entries:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,6 +25,7 @@ __all__ = ["Header", "Piece", "Segment", "SegmentName", "create", "listing", "re
 
 _NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{1,12})\.seg", re.ASCII)
 _LONGEST_LINE: Final = 128 << 20
+_SWEPT_AT_MOST: Final = 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -67,6 +69,13 @@ class Header:
     settings: Mapping[str, Any]
     """Batch policy and store addresses."""
 
+    def __post_init__(self) -> None:
+        texts = (self.writer, self.subsystem, self.host, self.started)
+        if not all(isinstance(each, str) for each in texts) or type(self.pid) is not int:
+            raise FormatError("a header whose members have other types", found=repr((texts, self.pid))[:200])
+        if not isinstance(self.settings, Mapping):
+            raise FormatError("a header without settings", found=type(self.settings).__name__)
+
     def encode(self) -> bytes:
         """The line, with its LF."""
         members = {"v": 1, **{name: getattr(self, name) for name in self.__slots__}}
@@ -82,12 +91,13 @@ class Header:
         try:
             members = json.loads(raw)
             version = members.pop("v")
-            found = cls(**members)
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            if version != 1:
+                raise FormatError("a segment of another version", found=version, hint="Upgrade this package.")
+            return cls(**members)
+        except FormatError:
+            raise
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise FormatError("not the header of a segment", found=repr(raw[:80])) from error
-        if version != 1:
-            raise FormatError("a segment of another version", expected=1, found=version, hint="Upgrade this package.")
-        return found
 
 
 @dataclass(slots=True)
@@ -130,9 +140,19 @@ def create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
     Raises:
         OSError: it cannot be made; nothing is left behind that a reader would take for a segment.
     """
-    disk.ensure_directory(spool.parent.parent)
-    disk.ensure_directory(spool.parent)
-    disk.ensure_directory(spool)
+    for _ in range(_SWEPT_AT_MOST):
+        # A keeper of another process may take the file for a leftover between its creation and its lock.
+        with suppress(BlockingIOError, FileNotFoundError):
+            return _create(spool, header, number, sync=sync)
+    return _create(spool, header, number, sync=sync)
+
+
+def _create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
+    for directory in (spool.parent.parent, spool.parent, spool):
+        made = sync and not directory.is_dir()
+        disk.ensure_directory(directory)
+        if made:
+            disk.sync_directory(directory.parent)
     name = SegmentName(header.writer, number)
     path = spool / name.file_name
     fresh = path.with_suffix(".tmp")
@@ -157,18 +177,24 @@ def create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
 
 
 def listing(spool: Path) -> list[SegmentName]:
-    """The segments in a spool, by writer and number."""
+    """The segments in a spool, by writer and number. Links, pipes and directories of such a name are none."""
     try:
-        entries = os.listdir(spool)
+        with os.scandir(spool) as entries:
+            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         return []
-    return sorted(name for entry in entries if (name := SegmentName.parse(entry)))
+    return sorted(name for file in files if (name := SegmentName.parse(file)))
 
 
 def sweep(spool: Path) -> None:
     """Remove segments that a process died over before they had a name. Nothing was ever promised about those."""
     try:
-        leftovers = [spool / entry for entry in os.listdir(spool) if entry.endswith(".tmp")]
+        with os.scandir(spool) as entries:
+            leftovers = [
+                spool / entry.name
+                for entry in entries
+                if entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False)
+            ]
     except FileNotFoundError:
         return
     for path in leftovers:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
@@ -18,6 +18,9 @@ from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
 __all__ = ["Policy", "load", "store"]
+
+_LONGEST_NAME: Final = 256
+_MOST: Final = 1 << 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,23 +82,30 @@ class Policy:
         values: dict[str, Any] = {}
         for name in cls.__slots__:
             value, default = members.get(name), getattr(fallback, name)
-            if name == "stores":
-                fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
-                values[name] = tuple(value) if fits and value is not None else default
-            elif name in ("type", "version"):
-                values[name] = value if isinstance(value, str) else default
-            elif name == "max_store_bytes":
-                values[name] = value if isinstance(value, int) else None
-            else:
-                values[name] = value if isinstance(value, (int, float)) and value > 0 else default
+            found = value if _fits(name, value) else default
+            values[name] = tuple(found or ()) if name == "stores" else found
+        if "max_store_bytes" in members and members["max_store_bytes"] is None:
+            values["max_store_bytes"] = None
         return cls(**values)
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether a value can be that setting: a header is a foreign process's word, and one must not stop the others."""
+    if name == "stores":
+        return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if name in ("type", "version"):
+        return isinstance(value, str) and len(value) <= _LONGEST_NAME
+    if name in ("seconds", "keep_days"):
+        return type(value) in (int, float) and 0 <= value <= _MOST  # type: ignore[operator]
+    least = 0 if name == "max_store_bytes" else 1
+    return type(value) is int and least <= value <= _MOST
 
 
 def load(path: Path, fallback: Policy) -> Policy:
     """The policy in `settings.json`, else `fallback`."""
     try:
         members = json.loads(disk.read(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return fallback
     return Policy.from_json(members, fallback) if isinstance(members, dict) else fallback
 

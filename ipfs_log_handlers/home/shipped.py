@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -64,6 +64,16 @@ class Mark:
     trouble: Trouble | None = None
     """What went wrong last; `None` after a success."""
 
+    def __post_init__(self) -> None:
+        indexes = (self.upto, *self.beyond, *(each.index for each in self.aside))
+        if not all(type(each) is int and each >= -1 for each in indexes):
+            raise FormatError("a batch number in a mark is none", found=repr(indexes)[:200])
+        texts = (self.log, self.address, self.head or "", *(each.reason for each in self.aside))
+        if not all(isinstance(each, str) for each in texts):
+            raise FormatError("names and reasons in a mark are text", found=repr(texts)[:200])
+        if self.trouble is not None and not isinstance(self.trouble.at + self.trouble.next_retry, (int, float)):
+            raise FormatError("the times of a trouble are numbers", found=repr(self.trouble)[:200])
+
     def has(self, index: int) -> bool:
         """Whether the store has confirmed a batch."""
         if index > self.upto:
@@ -118,7 +128,7 @@ class Mark:
             members["aside"] = tuple(Aside(*each) for each in members["aside"])
             members["trouble"] = members["trouble"] and Trouble(*members["trouble"])
             return cls(**members)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise FormatError("not the mark of a store", found=repr(data[:80])) from error
 
 

@@ -1,1 +1,1 @@
-"""Work on a home, one thread: `spool` and `draft` gather lines, `seal` makes them a batch, `ship` sends it, `loop` says when."""
+"""Work on a home, one thread: `spool`, `draft` gather lines, `seal` makes a batch, `ship` sends, `loop` says when."""

@@ -9,10 +9,10 @@ import calendar
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -22,7 +22,7 @@ from ipfs_log_handlers.format.merkle import RecordTree
 from ipfs_log_handlers.format.payload import Encoder, prefix
 from ipfs_log_handlers.home.segments import SegmentName
 
-__all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "micros", "rfc3339"]
+__all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "last_seq", "micros", "rfc3339"]
 
 MOST_SOURCES: Final = 64
 """Runs of sequence numbers in one batch (home.md 13)."""
@@ -33,6 +33,9 @@ _UNFLUSHED: Final = 132 << 10
 _MOST_DISTINCT: Final = 32
 _LONGEST_SET: Final = 2048
 _MANY: Final = "many"
+_MOST_COUNT: Final = 2**63 - 1
+_MOST_REASONS: Final = 32
+_OTHER: Final = "other"
 
 
 class _Record(msgspec.Struct, gc=False):
@@ -42,8 +45,8 @@ class _Record(msgspec.Struct, gc=False):
     level: str
     logger: str
     event: str
-    pid: int
-    seq: int
+    pid: Annotated[int, msgspec.Meta(ge=0, le=_MOST_COUNT)]
+    seq: Annotated[int, msgspec.Meta(ge=1, le=_MOST_COUNT)]
 
 
 _get_time, _get_level, _get_logger, _get_event = (
@@ -84,19 +87,17 @@ class Draft:
         log: name of the log.
         index: number of the batch.
         bounds: where it is cut.
-        floors: last sequence number of each writer that is in a batch already, where the head that knew was lost.
     """
 
-    def __init__(self, log: str, index: int, bounds: Bounds, floors: Mapping[str, int]) -> None:
+    def __init__(self, log: str, index: int, bounds: Bounds) -> None:
         self.bounds = bounds
         self.records = 0
-        self.skipped = 0
         self.raw = 0
         self.first = ""
         self.last = ""
         self.sources: list[tuple[str, int, int, int]] = []
         self.dropped: Counter[str] = Counter()
-        self._floors = floors
+        self._closed = False
         self._levels: Counter[str] = Counter()
         self._loggers: Counter[str] = Counter()
         self._events: set[str] = set()
@@ -110,7 +111,8 @@ class Draft:
     def full(self) -> bool:
         """Whether nothing more belongs into this batch."""
         return (
-            self.records >= self.bounds.records
+            self._closed
+            or self.records >= self.bounds.records
             or self.raw >= self.bounds.raw
             or self._stored + _UNFLUSHED >= MOST_STORED
         )
@@ -127,24 +129,20 @@ class Draft:
             checksum did not show), which is not among them; `None` when there is none.
         """
         lines = self._fitting(lines)
-        try:
-            found = _decode_all(b"[" + b",".join(lines) + b"]")
-            bad = None
-        except msgspec.MsgspecError:
-            found = list(_until_bad(lines))
-            lines = lines[: len(found)]
-            bad = len(found)
+        found = _decoded(lines)
+        bad = len(found) if len(found) < len(lines) else None
         taken = self._note_sources(name.writer, found)
         if taken < len(found):
-            found, lines, bad = found[:taken], lines[:taken], None
-        floor = self._floors.get(name.writer)
-        if floor is not None:
-            fresh = [(each, line) for each, line in zip(found, lines, strict=True) if each.seq > floor]
-            self.skipped += len(found) - len(fresh)
-            found, lines = [each for each, _ in fresh], [line for _, line in fresh]
+            found, bad, self._closed = found[:taken], None, True
         if found:
-            self._add(found, lines)
+            self._add(found, lines[:taken])
         return taken, bad
+
+    def note_dropped(self, told: Mapping[str, int]) -> None:
+        """Count what a writer had to drop; more kinds of reasons than a manifest should list become one."""
+        for reason, count in told.items():
+            known = reason in self.dropped or len(self.dropped) < _MOST_REASONS
+            self.dropped[reason if known else _OTHER] += count
 
     def _fitting(self, lines: Sequence[bytes]) -> Sequence[bytes]:
         lines = lines[: self.bounds.records - self.records]
@@ -161,12 +159,11 @@ class Draft:
         """Note the runs of sequence numbers; stop at the 65th, and say how many records came before it."""
         if not found:
             return 0
-        floor = self._floors.get(writer, 0)
         first, last = found[0], found[-1]
-        if last.seq - first.seq + 1 == len(found) and first.seq > floor:
+        if last.seq - first.seq + 1 == len(found):
             return len(found) if self._note_run(writer, first.pid, first.seq, last.seq) else 0
         for count, each in enumerate(found):
-            if each.seq > floor and not self._note_run(writer, each.pid, each.seq, each.seq):
+            if not self._note_run(writer, each.pid, each.seq, each.seq):
                 return count
         return len(found)
 
@@ -220,22 +217,38 @@ class Draft:
         }
 
 
+def _decoded(lines: Sequence[bytes]) -> Sequence[_Record]:
+    """The records in the lines, up to the first that is none."""
+    try:
+        found = _decode_all(b"[" + b",".join(lines) + b"]")
+    except (msgspec.MsgspecError, RecursionError):
+        return list(_until_bad(lines))
+    return found if len(found) == len(lines) else list(_until_bad(lines))  # `{…},{…}` is no record, and not two
+
+
 def _until_bad(lines: Sequence[bytes]) -> Iterator[_Record]:
     for line in lines:
         try:
             yield _decode_one(line)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError):
             return
 
 
+def last_seq(lines: Sequence[bytes]) -> int:
+    """The greatest sequence number in some lines of one segment; 0 where there is none."""
+    return max((each.seq for each in _until_bad(lines)), default=0)
+
+
 def _few(counts: Mapping[str, int]) -> dict[str, int] | str:
-    if len(counts) > _MOST_DISTINCT or sum(map(len, counts)) > _LONGEST_SET:
-        return _MANY
-    return dict(counts)
+    return dict(counts) if _fit_in(counts) else _MANY
 
 
 def _names(found: set[str]) -> list[str] | str:
-    return _MANY if len(found) > _MOST_DISTINCT or sum(map(len, found)) > _LONGEST_SET else sorted(found)
+    return sorted(found) if _fit_in(found) else _MANY
+
+
+def _fit_in(names: Collection[str]) -> bool:
+    return len(names) <= _MOST_DISTINCT and sum(len(each.encode()) for each in names) <= _LONGEST_SET
 
 
 def micros(text: str) -> int | None:

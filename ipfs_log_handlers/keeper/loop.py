@@ -18,10 +18,11 @@ from typing import Final, Protocol
 
 import backoff
 
-from ipfs_log_handlers.errors import ConfigurationError, LogStoreError, StoreError, StoreRefused, StoreUnavailable
+from ipfs_log_handlers.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from ipfs_log_handlers.home import disk, requests, reserve
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.lock import KeeperLock
+from ipfs_log_handlers.keeper import late
 from ipfs_log_handlers.keeper.retain import retain
 from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
 from ipfs_log_handlers.keeper.ship import Delivered, Shipper, trouble_of
@@ -70,7 +71,7 @@ class NoGuest:
     def tick(self) -> None:
         """No segment is open here."""
 
-    def token(self, address: str) -> str | None:  # noqa: ARG002
+    def token(self, address: str) -> str | None:
         """The one it was given, else that of the environment."""
         return self._token or os.environ.get("IPFS_LOGS_TOKEN")
 
@@ -82,7 +83,7 @@ class _Asked:
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
     """By subsystem and segment: bytes that must be consumed."""
     tried: set[str] = field(default_factory=set)
-    """Stores that were tried since."""
+    """Stores that were tried since, in vain."""
 
 
 class Keeper:
@@ -114,6 +115,7 @@ class Keeper:
         self._shippers: dict[str, Shipper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakers: dict[str, asyncio.Event] = {}
+        self._house: asyncio.Task[None] | None = None
         self._asked: _Asked | None = None
         self._requests: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
@@ -150,6 +152,7 @@ class Keeper:
         Raises:
             LostLockError: another keeper took over.
         """
+        late.load()
         seen, others = -1, 0.0
         house = 0.0
         try:
@@ -163,10 +166,10 @@ class Keeper:
                 if activity != seen or now >= others or self._asked is not None:
                     seen, others = activity, now + _OTHERS_EVERY
                     await self._seal_all()
+                self._tend_stores()
                 if now >= house:
                     house = now + _KEEP_HOUSE_EVERY
-                    await self._keep_house()
-                self._tend_stores()
+                    self._keep_house()
                 if self._done():
                     self._asked = None
                     if until_done:
@@ -199,11 +202,13 @@ class Keeper:
                     again |= await self._seal_one(room)
                     self._retry.pop(room.name, None)
                     self.troubles.pop(room.name, None)
-                except (OSError, LogStoreError) as error:
-                    self.troubles[room.name] = str(error)
+                except LostLockError:
+                    raise
+                except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (home.md 14)
+                    self.troubles[room.name] = str(error) or type(error).__name__
                     self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
                     if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
-                        await self._keep_house(make_room=True)
+                        self._keep_house(make_room=True)
             await asyncio.sleep(0)
 
     async def _seal_one(self, room: Room) -> bool:
@@ -262,6 +267,8 @@ class Keeper:
         wanted = dict.fromkeys(address for room in self.home.rooms() for address in self._addresses(room))
         for address in wanted:
             if address not in self._shippers:
+                if not address.startswith("memory:"):
+                    late.load_for_stores()
                 try:
                     store: Store = open_store(address, token=self._guest.token(address))
                 except ConfigurationError as error:
@@ -283,11 +290,8 @@ class Keeper:
             try:
                 await self._ship_all(shipper)
                 delays = _delays()
-            except (StoreError, OSError, LogStoreError) as error:
+            except Exception as error:  # noqa: BLE001 - a store's trouble, whatever it is, is its own
                 await self._wait_after(error, shipper, waker, next(delays))
-            if self._asked is not None:
-                self._asked.tried.add(address)
-                self._wake.set()
 
     async def _ship_all(self, shipper: Shipper) -> None:
         progress = True
@@ -337,21 +341,27 @@ class Keeper:
         )
 
     async def _close_stores(self) -> None:
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *([self._house] if self._house is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for shipper in self._shippers.values():
             with contextlib.suppress(Exception):
                 await shipper.store.close()
 
     # -- space
 
-    async def _keep_house(self, *, make_room: bool = False) -> None:
+    def _keep_house(self, *, make_room: bool = False) -> None:
+        """Make the reserve again, and look for payloads that may leave: in a task, for a store is asked there."""
         if not make_room and self.home.rooms():
             reserve.make(self.home.reserve)
+        if self._house is None or self._house.done():
+            self._house = asyncio.get_running_loop().create_task(self._retain_all(make_room=make_room))
+
+    async def _retain_all(self, *, make_room: bool) -> None:
         for sealer in list(self._sealers.values()):
             stores = [self._shippers[each].store for each in self._addresses(sealer.room) if each in self._shippers]
-            with contextlib.suppress(OSError, LogStoreError):
+            with contextlib.suppress(Exception):  # asked again in a while; until then the payloads stay
                 await retain(sealer.room, stores, sealer.policy, make_room=make_room)
 
 

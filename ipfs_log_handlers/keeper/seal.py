@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from ipfs_log_handlers.errors import FormatError, HomeError
 from ipfs_log_handlers.format import merkle
-from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, log_name
+from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of, log_name
 from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest, jump_index
@@ -33,7 +33,7 @@ from ipfs_log_handlers.keeper.draft import Bounds, Draft, micros, rfc3339
 from ipfs_log_handlers.keeper.spool import Spool, Taken, Waiting
 from ipfs_log_handlers.keeper.succession import Standing, stand
 
-__all__ = ["FLOOD", "Cut", "LostLockError", "Sealer"]
+__all__ = ["FLOOD", "Cut", "LostLockError", "Sealer", "dropped_in"]
 
 _T = TypeVar("_T")
 
@@ -41,6 +41,7 @@ FLOOD: Final = 10
 """Batches' worth of records above which a batch takes all that waits."""
 _OVERHEAD: Final = 10
 """Bytes of a record's line beside its JSON."""
+_MOST_DROPPED: Final = 1 << 48
 _GENTLE: Final = 12 << 10
 _HASTY: Final = 48 << 10
 
@@ -49,9 +50,12 @@ def dropped_in(control: bytes) -> dict[str, int]:
     """What a control line tells: records that the writer had to drop, by reason."""
     try:
         told: Any = json.loads(control)["dropped"]
-        return {str(reason)[:64]: int(each["count"]) for reason, each in told.items() if int(each["count"]) > 0}
-    except (ValueError, TypeError, KeyError, AttributeError):
+        counts = {reason[:64]: each["count"] for reason, each in told.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {"unreadable control line": 1}
+    if not all(type(count) is int and 0 < count < _MOST_DROPPED for count in counts.values()):
+        return {"unreadable control line": 1}
+    return counts
 
 
 class LostLockError(Exception):
@@ -101,8 +105,10 @@ class Sealer:
             self._edge = facts.manifest.edge_after()
             self._cids[self.sealed.index] = facts.cid
             self._batches.remove_above(self.sealed.index)
+        disk.sync_directory(lock.home.path)  # the room's own entry, made by a writer that need not sync it
         with suppress(FileNotFoundError):
             disk.sync_directory(room.spool)  # a removal that a dead keeper did not sync must not come back
+        self._found: Mapping[str, int] = self.spool.offsets_behind(self.standing.floors) if self.standing.floors else {}
 
     @property
     def sealed(self) -> Sealed | None:
@@ -113,7 +119,7 @@ class Sealer:
     def consumed(self) -> Mapping[str, int]:
         """Offsets up to which lines are in batches."""
         base = self.standing.sealed or self.standing.inherited
-        return base.consumed if base else {}
+        return base.consumed if base else self._found
 
     # -- when
 
@@ -131,7 +137,8 @@ class Sealer:
             self._headers.add(name)
             with suppress(OSError, FormatError):
                 header = segments.read_header(self.room.spool / name.file_name)
-                if header.started >= self._newest_header:
+                ours = header.writer == name.writer and header.subsystem == self.room.name
+                if ours and header.started >= self._newest_header:
                     self._newest_header, newest = header.started, header
         if newest is not None:
             policy = Policy.from_json(newest.settings, self.policy)
@@ -175,13 +182,16 @@ class Sealer:
         index = self.sealed.index + 1 if self.sealed else 0
         key = self._with_room(lambda: keys.load_or_make(self._lock.home))
         log = self.sealed.log if self.sealed else log_name(key.name, self.room.name, os.urandom(4).hex())
-        draft = Draft(log, index, cut.bounds, self.standing.floors)
+        if key_name_of(log) != key.name:
+            raise LostLockError  # the key was exchanged: a keeper that begins anew begins a new log
+        self.spool.settle()
+        draft = Draft(log, index, cut.bounds)
         present = {str(name) for name in segments.listing(self.room.spool)}
         consumed = {name: offset for name, offset in self.consumed.items() if name in present}
         taken: Counter[SegmentName] = Counter()
         damaged = yield from self._gather(draft, consumed, taken, _HASTY if hasty else _GENTLE)
         short = draft.records < cut.least and draft.raw < cut.bounds.raw and not draft.full
-        if short or not (draft.records or draft.dropped or damaged or draft.skipped):
+        if short or not (draft.records or draft.dropped or damaged):
             self.spool.correct(taken)
             return
         yield from draft.hash_records()
@@ -230,7 +240,7 @@ class Sealer:
     def _pass(self, draft: Draft, each: Taken) -> int:
         piece = each.piece
         if piece.kind == "control":
-            draft.dropped.update(dropped_in(piece.json))
+            draft.note_dropped(dropped_in(piece.json))
         elif piece.kind == "damage":
             quarantine.put(self.room.quarantine, each.name, each.descriptor, piece.start, piece.end)
             return 1
@@ -254,23 +264,25 @@ class Sealer:
         if evidence is not None:
             blocks.append((Cid.of(RAW, evidence), evidence))
         blocks += payload.blocks
+        if index == 0:
+            self._with_room(lambda: disk.replace(self.room.beginning, log.encode()))
         self._with_room(lambda: self._batches.write(index, cid, head_cid, blocks))
         yield
         sealed = self._next(draft, log, index, head_block, consumed, damaged)
         self._check_lock()
         self._with_room(lambda: head.store(self.room.current.head, sealed))
+        if index == 0:
+            disk.remove(self.room.beginning)
         self.standing = Standing(sealed=sealed)
         self._edge = edge
         self._cids[index] = cid
         if len(self._cids) > 256:
             self._cids = {index: cid}
 
-    def _manifest(
-        self, draft: Draft, log: str, index: int, root: Cid, size: int, evidence: bytes | None
-    ) -> Manifest:
+    def _manifest(self, draft: Draft, log: str, index: int, root: Cid, size: int, evidence: bytes | None) -> Manifest:
         now = int(time.time() * 1_000_000)
         jump = jump_index(index)
-        first, last = micros(draft.first), micros(draft.last)
+        moments = [now if moment is None else max(0, moment) for moment in (micros(draft.first), micros(draft.last))]
         return Manifest(
             log=log,
             index=index,
@@ -278,8 +290,8 @@ class Sealer:
             jump=self._cid(jump) if jump is not None else None,
             edge=b"".join(self._edge),
             sealed=now,
-            first=now if first is None else max(0, first),
-            last=now if last is None else max(0, last),
+            first=min(moments),
+            last=max(moments),
             records=draft.records,
             dropped=dict(draft.dropped),
             payload=root,
@@ -301,7 +313,13 @@ class Sealer:
     def _cid(self, index: int) -> Cid:
         found = self._cids.get(index)
         if found is None:
-            found = self._cids[index] = self._batches.facts(index).cid
+            try:
+                found = self._batches.facts(index).cid
+            except (FormatError, FileNotFoundError):
+                found = self._batches.facts(index + 1).manifest.prev  # a damaged batch still has its place in the chain
+                if found is None:
+                    raise
+            self._cids[index] = found
         return found
 
     def _next(

@@ -139,27 +139,29 @@ class Shipper:
         if not parcels:
             return []
         begun = time.monotonic()
+        with_head = parcels[-1].index > max((mark.upto, *mark.beyond))
         if mark.log in self._unknown or mark.trouble is not None:
-            known = await self.store.pinned([parcel.facts.cid for parcel in parcels])
-            there = [parcel for parcel in parcels if parcel.facts.cid in known]
+            there = await self._already_there(parcels, with_head=with_head)
             if there:
-                return self._confirm(room, shelf, replace(mark, trouble=None), there, time.monotonic() - begun)
+                self._unknown.discard(mark.log)
+                moves = with_head and there[-1] is parcels[-1]
+                return await self._confirm(room, shelf, mark, there, time.monotonic() - begun, moves_head=moves)
         self._unknown.add(mark.log)
-        highest = max((mark.upto, *mark.beyond))
         try:
-            await self.store.ship(_shipment(Batches(shelf.batches), parcels, with_head=parcels[-1].index > highest))
+            await self.store.ship(_shipment(Batches(shelf.batches), parcels, with_head=with_head))
         except (StoreRejected, FormatError) as error:
             self._unknown.discard(mark.log)
             self._find_poison(shelf, mark, parcels, str(error))
             return []
         self._unknown.discard(mark.log)
-        old, mark = mark.head, replace(mark, trouble=None)
-        if parcels[-1].index > highest:
-            mark = replace(mark, head=parcels[-1].facts.head_cid.text)
-        delivered = self._confirm(room, shelf, mark, parcels, time.monotonic() - begun)
-        if old is not None and old != mark.head:
-            await self._unpin(old)
-        return delivered
+        return await self._confirm(room, shelf, mark, parcels, time.monotonic() - begun, moves_head=with_head)
+
+    async def _already_there(self, parcels: Sequence[_Parcel], *, with_head: bool) -> list[_Parcel]:
+        """The batches that are pinned, when an answer was lost; the newest only if the head block is pinned too."""
+        head_cid = parcels[-1].facts.head_cid
+        known = await self.store.pinned([*(parcel.facts.cid for parcel in parcels), *([head_cid] if with_head else [])])
+        headless = with_head and head_cid not in known
+        return [parcel for parcel in parcels if parcel.facts.cid in known and not (headless and parcel is parcels[-1])]
 
     def _pack(self, shelf: Shelf, mark: Mark, missing: Sequence[int]) -> tuple[list[_Parcel], Mark]:
         """The batches of the next call. One that is damaged here is set aside: it is not what was signed."""
@@ -191,12 +193,25 @@ class Shipper:
         if self._named[which] >= 2:
             self._keep(shelf, mark.set_aside(parcels[0].index, reason))
 
-    def _confirm(
-        self, room: Room, shelf: Shelf, mark: Mark, parcels: Sequence[_Parcel], seconds: float
+    async def _confirm(
+        self,
+        room: Room,
+        shelf: Shelf,
+        mark: Mark,
+        parcels: Sequence[_Parcel],
+        seconds: float,
+        *,
+        moves_head: bool,
     ) -> list[Delivered]:
+        """Mark batches as confirmed; the head block that was pinned before goes, once the mark names the new one."""
+        old, mark = mark.head, replace(mark, trouble=None)
+        if moves_head:
+            mark = replace(mark, head=parcels[-1].facts.head_cid.text)
         self._keep(shelf, mark.confirm(parcel.index for parcel in parcels))
         if mark.log in self._most:
             self._most[mark.log] = min(MOST_BATCHES, self._most[mark.log] * 2)
+        if old is not None and old != mark.head:
+            await self._unpin(old)
         return [
             Delivered(
                 subsystem=room.name,
@@ -232,7 +247,11 @@ def _shipment(batches: Batches, parcels: Sequence[_Parcel], *, with_head: bool) 
     if with_head:
         roots.append(newest.facts.head_cid)
     wanted = [
-        [section for section in parcel.sections if section[0] != parcel.facts.head_cid or (with_head and parcel is newest)]
+        [
+            section
+            for section in parcel.sections
+            if section[0] != parcel.facts.head_cid or (with_head and parcel is newest)
+        ]
         for parcel in parcels
     ]
     lengths = [(cid, length) for sections in wanted for cid, _, length in sections]

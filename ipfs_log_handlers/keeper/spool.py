@@ -16,10 +16,13 @@ from typing import Final
 from ipfs_log_handlers.home import disk, segments
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.segments import Piece, SegmentName
+from ipfs_log_handlers.keeper.draft import last_seq
 
 __all__ = ["Spool", "Taken", "Waiting"]
 
 _COUNT_CHUNK: Final = 128 << 10
+_OVERHEAD: Final = 10
+"""Bytes of a record's line beside its JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,11 @@ class Spool:
 
     def __init__(self, room: Room) -> None:
         self.room = room
+        self.troubles: dict[SegmentName, str] = {}
+        """Segments that could not be read when they were last walked, and why: skipped, tried again."""
         self._counted: dict[SegmentName, _Counted] = {}
         self._served: str = ""
+        self._unsettled = False
 
     def survey(self, consumed: Mapping[str, int], now: float) -> Waiting:
         """Look what waits beyond the consumed offsets; only bytes that are new since the last survey are read.
@@ -78,19 +84,47 @@ class Spool:
                 seen = _Counted(start, 0 if start else -1, None)  # the header is no record
             self._count(name, seen)
             counted[name] = seen
-            if seen.lines <= 0:
+            lines = seen.lines if seen.lines > 0 else int(seen.upto > start and self._left_behind(name, start))
+            if not lines:
                 seen.since = None
                 continue
             seen.since = now if seen.since is None else seen.since
-            records += seen.lines
+            records += lines
             size += seen.upto - start
             since = seen.since if since is None else min(since, seen.since)
         self._counted = counted
         return Waiting(records, size, since)
 
+    def _left_behind(self, name: SegmentName, start: int) -> bool:
+        """Whether a writer that is gone left something behind that is no line: a batch must pass it."""
+        with suppress(OSError):
+            descriptor = disk.open_locked(self.room.spool / name.file_name, os.O_RDONLY)
+            if descriptor is not None:
+                try:
+                    return not _empty_from(descriptor, start)
+                finally:
+                    disk.close_locked(descriptor)
+        return False
+
+    def offsets_behind(self, floors: Mapping[str, int]) -> dict[str, int]:
+        """Where the records behind known sequence numbers begin: what a head that was lost had consumed.
+
+        Args:
+            floors: last sequence number of each writer that is in a batch.
+        """
+        found: dict[str, int] = {}
+        for name in segments.listing(self.room.spool):
+            for taken in self._walk_segment(name, 0, _COUNT_CHUNK) if name.writer in floors else ():
+                end = taken.piece.start
+                for line in taken.piece.records:
+                    end += len(line) + _OVERHEAD
+                    if last_seq([line]) <= floors[name.writer]:
+                        found[str(name)] = end
+        return found
+
     def _count(self, name: SegmentName, seen: _Counted) -> None:
         path = self.room.spool / name.file_name
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             if os.stat(path, follow_symlinks=False).st_size <= seen.upto:
                 return
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -146,9 +180,17 @@ class Spool:
             descriptor, gone = self._open(name)
         except FileNotFoundError:
             return True
+        except OSError as error:
+            self.troubles[name] = str(error)
+            return False
+        self.troubles.pop(name, None)
         try:
             while True:
-                piece = segments.read(descriptor, offset, owner_gone=gone, most=most)
+                try:
+                    piece = segments.read(descriptor, offset, owner_gone=gone, most=most)
+                except OSError as error:
+                    self.troubles[name] = str(error)
+                    return False
                 if piece.kind in ("end", "pending"):
                     return gone
                 yield Taken(name, piece, descriptor)
@@ -160,7 +202,7 @@ class Spool:
                 os.close(descriptor)
 
     def _open(self, name: SegmentName) -> tuple[int, bool]:
-        """A descriptor for reading, and whether it holds the segment's lock: then its writer is gone or has closed it."""
+        """A descriptor for reading, and whether it holds the segment's lock: its writer is gone or has closed it."""
         path = self.room.spool / name.file_name
         descriptor = disk.open_locked(path, os.O_RDONLY)
         if descriptor is not None:
@@ -178,7 +220,7 @@ class Spool:
         for name in segments.listing(self.room.spool):
             path = self.room.spool / name.file_name
             start = consumed.get(str(name), 0)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if start and os.stat(path, follow_symlinks=False).st_size > start:
                     continue
                 descriptor = disk.open_locked(path, os.O_RDONLY)
@@ -187,12 +229,21 @@ class Spool:
                 try:
                     if _empty_from(descriptor, start):
                         disk.remove(path)
-                        gone = True
+                        gone = self._unsettled = True
                 finally:
                     disk.close_locked(descriptor)
-        if gone:
-            disk.sync_directory(self.room.spool)
+        self.settle()
         return gone
+
+    def settle(self) -> None:
+        """Make removals survive a power cut; before that no offset may leave the head.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if self._unsettled:
+            disk.sync_directory(self.room.spool)
+            self._unsettled = False
 
 
 def _empty_from(descriptor: int, offset: int) -> bool:

@@ -8,7 +8,7 @@ had consumed stays consumed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -52,17 +52,27 @@ def stand(room: Room, key_name: str | None) -> Standing:
     try:
         sealed = head.load(shelf.head)
         why = None if sealed is None else _broken(room, sealed, key_name)
-        if sealed is None and Batches(shelf.batches).indexes():
+        if sealed is None and not _never_began(room) and Batches(shelf.batches).indexes():
             why = "the head is missing beside batches"
     except FormatError:
         sealed, why = None, "the head is damaged"
     if why is not None:
         end_log(room, sealed)
         sealed = None
+    disk.remove(room.beginning)
     if sealed is not None:
         return Standing(sealed=sealed)
     former = room.former_shelves()
-    return Standing(sealed=None, why=why) if not former else _after(former[-1], why)
+    return Standing(sealed=None, why=why) if not former else _after(former, why)
+
+
+def _never_began(room: Room) -> bool:
+    """Whether a keeper died over the first batch of a log. Nobody has seen it, and its lines are in the spool still."""
+    batches = Batches(room.current.batches)
+    if not room.beginning.exists() or any(batches.indexes()):
+        return False
+    batches.remove_above(-1)
+    return True
 
 
 def _broken(room: Room, sealed: Sealed, key_name: str | None) -> str | None:
@@ -77,8 +87,12 @@ def _broken(room: Room, sealed: Sealed, key_name: str | None) -> str | None:
     marks = shipped.load_all(room.current.shipped).values()
     if any(mark.log == sealed.log and max((mark.upto, *mark.beyond)) > sealed.index for mark in marks):
         return "a store has batches beyond the head"
-    if not Batches(room.current.batches).file(sealed.index).exists():
+    try:
+        Batches(room.current.batches).facts(sealed.index)
+    except FileNotFoundError:
         return "the newest batch is missing"
+    except FormatError:
+        return "the newest batch is damaged"
     return None
 
 
@@ -110,19 +124,20 @@ def _draw_of_newest(room: Room) -> str:
     return os.urandom(4).hex()
 
 
-def _after(former: Shelf, why: str | None) -> Standing:
-    """The standing of a log that begins after `former`."""
+def _after(shelves: Sequence[Shelf], why: str | None) -> Standing:
+    """The standing of a log that begins after these, oldest first."""
     with suppress(FormatError):
-        inherited = head.load(former.head)
+        inherited = head.load(shelves[-1].head)
         if inherited is not None:
             return Standing(sealed=None, inherited=inherited, evidence=inherited.head.checkpoint, why=why)
-    batches = Batches(former.batches)
     evidence: bytes | None = None
     floors: dict[str, int] = {}
-    for index in batches.indexes():
-        with suppress(FormatError, OSError):
-            facts = batches.facts(index)
-            evidence = facts.head.checkpoint
-            for writer, _, _, last in facts.manifest.sources:
-                floors[writer] = max(last, floors.get(writer, 0))
+    for shelf in shelves:  # all of them: what an older log had sealed of a segment may be all that was
+        batches = Batches(shelf.batches)
+        for index in batches.indexes():
+            with suppress(FormatError, OSError):
+                facts = batches.facts(index)
+                evidence = facts.head.checkpoint
+                for writer, _, _, last in facts.manifest.sources:
+                    floors[writer] = max(last, floors.get(writer, 0))
     return Standing(sealed=None, evidence=evidence, floors=floors, why=why)

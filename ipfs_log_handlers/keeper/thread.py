@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from ipfs_log_handlers.home import lock
 from ipfs_log_handlers.home.layout import Home
@@ -30,6 +30,8 @@ __all__ = ["KeeperThread", "keep_now"]
 _FIRST_TRY: Final = 1.0
 _TRY_EVERY: Final = 1.0
 _ASKED_TRY_EVERY: Final = 0.05
+_ASKED_FOR: Final = 10.0
+"""Seconds for which a candidate tries more often after it was asked to."""
 _AFTER_TROUBLE: Final = 5.0
 
 _abandoned: list[object] = []
@@ -43,25 +45,42 @@ class _Loop(asyncio.SelectorEventLoop):
         self.chosen = selectors.DefaultSelector()
         super().__init__(self.chosen)
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
+        self._identities = {descriptor: os.fstat(descriptor).st_ino for descriptor in self.descriptors()}
 
-    async def create_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the base class's own
+    def __del__(self) -> None:
+        """Say nothing and close nothing: a loop that was abandoned is not this process's, or not its descriptors."""
+
+    async def create_connection(self, *args: Any, **options: Any) -> Any:
         made = await super().create_connection(*args, **options)
         self._connections.add(made[0])
         return made
 
-    async def create_unix_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+    async def create_unix_connection(self, *args: Any, **options: Any) -> Any:
         made = await super().create_unix_connection(*args, **options)
         self._connections.add(made[0])
         return made
 
     def end(self) -> None:
-        """Abort what is open, let the callbacks run once, close."""
+        """Abort what is open, let the callbacks run once, close.
+
+        A daemonizer may have closed the descriptors under us, and others may have got their numbers: then the loop is
+        abandoned as it is.
+        """
+        if not self._intact():
+            _abandoned.append(self)
+            return
         for transport in list(self._connections):
             abort = getattr(transport, "abort", None)
             if abort is not None:
                 abort()
         self.run_until_complete(asyncio.sleep(0))
         self.close()
+
+    def _intact(self) -> bool:
+        try:
+            return all(os.fstat(each).st_ino == inode for each, inode in self._identities.items())
+        except OSError:
+            return False
 
     def descriptors(self) -> list[int]:
         """Everything that a child must not touch."""
@@ -85,7 +104,7 @@ def _run(work: Callable[[], Any], started: Callable[[_Loop, asyncio.Task[Any]], 
 class KeeperThread:
     """The thread, and how the program's own threads speak to it."""
 
-    _all: weakref.WeakSet[KeeperThread] = weakref.WeakSet()
+    _all: ClassVar[weakref.WeakSet[KeeperThread]] = weakref.WeakSet()
 
     def __init__(self, home: Home, guest: Guest) -> None:
         self.home = home
@@ -95,10 +114,13 @@ class KeeperThread:
         self._thread: threading.Thread | None = None
         self._woken = threading.Event()
         self._asked = False
+        self._asked_until = 0.0
         self._stopping = False
+        self._grace = 0.0
         self._loop: _Loop | None = None
         self._keeper: Keeper | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._starting = threading.Lock()
         KeeperThread._all.add(self)
 
     @property
@@ -119,20 +141,24 @@ class KeeperThread:
 
     def start(self) -> bool:
         """Start the thread; `False` where none can be started (interpreter shutdown, limits)."""
-        if self.alive:
+        with self._starting:
+            if self.alive:
+                return True
+            self._stopping = False
+            thread = threading.Thread(target=self._main, name="ipfs-logs-keeper", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            if thread.ident is None:  # a `start` that somebody replaced: uWSGI without threads, a sandbox
+                return False
+            self._thread = thread
             return True
-        self._stopping = False
-        thread = threading.Thread(target=self._main, name="ipfs-logs-keeper", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            return False
-        self._thread = thread
-        return thread.ident is not None
 
     def ask(self) -> None:
         """Become the keeper at once if that is possible; seal and ship everything."""
-        self._asked = True
+        self._asked = not self.keeping
+        self._asked_until = time.monotonic() + _ASKED_FOR
         self._woken.set()
         self._tell(lambda keeper: keeper.ask())
 
@@ -141,18 +167,18 @@ class KeeperThread:
         thread = self._thread
         if thread is None or thread is threading.current_thread():
             return
+        self._grace = grace
         self._stopping = True
         self._woken.set()
-
-        def begin(keeper: Keeper) -> None:
-            keeper.begin_stop()
-            if self._loop is not None and self._task is not None:
-                self._loop.call_later(grace, self._task.cancel)
-
-        self._tell(begin)
+        self._tell(self._begin_stop)
         thread.join(grace + 0.5)
         if not thread.is_alive():
             self._thread = None
+
+    def _begin_stop(self, keeper: Keeper) -> None:
+        keeper.begin_stop()
+        if self._loop is not None and self._task is not None:
+            self._loop.call_later(self._grace, self._task.cancel)
 
     def _tell(self, what: Callable[[Keeper], None]) -> None:
         loop, keeper = self._loop, self._keeper
@@ -175,7 +201,7 @@ class KeeperThread:
 
     def _wait(self, seconds: float) -> None:
         self._guest.tick()
-        if self._woken.wait(_ASKED_TRY_EVERY if self._asked and self._woken.is_set() is False else seconds):
+        if self._woken.wait(seconds):
             self._woken.clear()
 
     def _try_once(self) -> float:
@@ -186,7 +212,8 @@ class KeeperThread:
             self.trouble = str(error)
             return _AFTER_TROUBLE
         if held is None:
-            return _ASKED_TRY_EVERY if self._asked else _TRY_EVERY * (0.9 + 0.2 * random.random())  # noqa: S311
+            asked = self._asked and time.monotonic() < self._asked_until
+            return _ASKED_TRY_EVERY if asked else _TRY_EVERY * (0.9 + 0.2 * random.random())  # noqa: S311
         self.trouble = None
         try:
             self._keep(held)
@@ -209,7 +236,7 @@ class KeeperThread:
                 self._asked = False
                 keeper.ask()
             if self._stopping:
-                keeper.begin_stop()
+                self._begin_stop(keeper)
 
         _run(keeper.run, started)
 
@@ -243,6 +270,7 @@ def keep_now(
     timeout: float,
     stores: tuple[str, ...] | None = None,
     delivered: Callable[[Delivered], None] | None = None,
+    patient: bool = True,
 ) -> bool:
     """Be the keeper on the calling thread until all is sealed and shipped, or time is over.
 
@@ -255,6 +283,7 @@ def keep_now(
         timeout: seconds.
         stores: addresses to ship to in place of the configured ones; `()` seals only.
         delivered: called for each batch that a store confirmed.
+        patient: wait for the lock while another process is the keeper, within `timeout`.
 
     Returns:
         Whether this process was the keeper; `False` when another one is.
@@ -264,7 +293,7 @@ def keep_now(
     while held is None:
         held = lock.take(home)
         if held is None:
-            if time.monotonic() >= until or _inside_a_loop():
+            if not patient or time.monotonic() >= until or _inside_a_loop():
                 return False
             time.sleep(min(_ASKED_TRY_EVERY, timeout))
     guest.own_threads.add(threading.get_ident())

@@ -1,0 +1,1 @@
+"""Records come back: every block is hashed before anything in it is believed."""

@@ -18,6 +18,8 @@ __all__ = ["DEFAULT", "Router", "Subsystem", "get", "names", "register"]
 DEFAULT: Final = "logs"
 """Where a record goes that no rule sends elsewhere."""
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
+_NOT_NAMES: Final = frozenset({"requests", "reserve"})
+"""What a home has under such a name already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +40,14 @@ class Subsystem:
     """`version` in the metadata of its batches."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
+        if not _NAME.fullmatch(self.name) or self.name in _NOT_NAMES:
             raise ConfigurationError(
                 "the name of a subsystem becomes a directory",
-                expected="[a-z0-9_]{1,64}",
+                expected="[a-z0-9_]{1,64}, but not " + " or ".join(sorted(_NOT_NAMES)),
                 found=repr(self.name),
             )
         if self.records < 1:
-            raise ConfigurationError(
-                "a batch holds at least one record", where=self.name, found=self.records
-            )
+            raise ConfigurationError("a batch holds at least one record", where=self.name, found=self.records)
 
     @property
     def first_event(self) -> str | None:
@@ -72,9 +72,7 @@ def register(subsystem: Subsystem) -> Subsystem:
     """
     known = _registered.setdefault(subsystem.name, subsystem)
     if known != subsystem:
-        raise ConfigurationError(
-            "another subsystem has this name", where=subsystem.name
-        )
+        raise ConfigurationError("another subsystem has this name", where=subsystem.name)
     Router.forget()
     return subsystem
 
@@ -88,15 +86,13 @@ def get(name: str) -> Subsystem:
     try:
         return _registered[name]
     except (KeyError, TypeError):
-        import difflib  # noqa: PLC0415 - only for a mistake
+        import difflib
 
         near = difflib.get_close_matches(str(name), _registered, n=1)
         raise ConfigurationError(
             "no such subsystem",
             where="subsystem",
-            expected=f"{near[0]!r} perhaps"
-            if near
-            else "one of " + ", ".join(sorted(_registered)),
+            expected=f"{near[0]!r} perhaps" if near else "one of " + ", ".join(sorted(_registered)),
             found=repr(name),
             hint="Your own are made known with ipfs_log_handlers.subsystems.register(Subsystem(...)).",
         ) from None
@@ -151,8 +147,15 @@ class Router:
         cls._events, cls._loggers, cls._fresh = events, loggers, True
 
 
+_LONGEST_KEY: Final = 256
+
+
 def _longest(table: Mapping[str, str], dotted: str) -> str | None:
-    """The entry for `dotted` or for the longest of its prefixes that end before a dot."""
+    """The entry for `dotted` or for the longest of its prefixes that end before a dot.
+
+    An event may be a text of a megabyte with ten thousand dots: no more is looked at than a name can have.
+    """
+    dotted = dotted[:_LONGEST_KEY]
     while True:
         found = table.get(dotted)
         if found is not None:

@@ -1,0 +1,107 @@
+"""`ipfs-logs cat`: the records, verified before they are printed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any, Final
+
+import click
+
+from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
+from ipfs_log_handlers.cli.output import complain, neutral, put_bytes, safe_json
+from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.reading.dataset import Dataset, Gap, with_subsystem
+
+__all__ = ["command"]
+
+_ENVELOPE: Final = frozenset({"time", "level", "logger", "event", "exception", "stack", "pid", "seq", "subsystem"})
+_COLOURS: Final = {"debug": "bright_black", "warning": "yellow", "error": "red", "critical": "bright_red"}
+
+
+@click.command("cat")
+@subsystems_argument
+@click.option("--cid", metavar="CID", help="Only the batch with this manifest or payload.")
+@click.option("--sealed", is_flag=True, help="Leave out what is not in a batch yet.")
+@verb
+def command(place: Place, subsystems: tuple[str, ...], cid: str | None, sealed: bool) -> int:  # noqa: FBT001
+    """Records in log order, verified before they are printed; then those still in the spool.
+
+    A batch that cannot be shown is told on stderr, and those behind it go on: exit code 5 when it has left the home
+    and no store gave it, 3 when it is damaged.
+    """
+    home = place.home
+    names = [room.name for room in chosen_rooms(home, subsystems)]
+    gaps: list[Gap] = []
+
+    def on_gap(gap: Gap) -> None:
+        gaps.append(gap)
+        complain(str(gap))
+
+    shown = 0
+    with Dataset(home, on_gap) as dataset:
+        put = _put_json if place.json else _Terminal(single=len(names) == 1 or cid is not None).put
+        for name, line in _lines(home, dataset, names, cid, sealed_only=sealed):
+            put(line, name)
+            shown += 1
+    if gaps:
+        return 3 if any(gap.kind == "damaged" for gap in gaps) else 5
+    return 0 if shown else 1
+
+
+def _lines(
+    home: Home, dataset: Dataset, names: list[str], cid: str | None, *, sealed_only: bool
+) -> Iterator[tuple[str, bytes]]:
+    if cid is None:
+        for name in names:
+            for line in dataset.lines(name, sealed_only=sealed_only):
+                yield name, line
+        return
+    found = dataset.batch(Cid.from_user(cid))
+    if found is None:
+        complain(f"no batch in {home.path} has the CID {cid}")
+        return
+    yield from found
+
+
+def _put_json(line: bytes, subsystem: str) -> None:
+    put_bytes(safe_json(with_subsystem(line, subsystem)) + b"\n")
+
+
+class _Terminal:
+    """Prints a record as `time level logger event key=value…`, exception and stack indented below."""
+
+    def __init__(self, *, single: bool) -> None:
+        self._single = single
+        self._colours = sys.stdout.isatty()
+
+    def put(self, line: bytes, subsystem: str) -> None:
+        record = json.loads(line)
+        parts = [
+            self._styled(_plain(record.get("time")), "bright_black"),
+            self._styled(f"{_plain(record.get('level')):8}", _COLOURS.get(str(record.get("level")))),
+            *([] if self._single else [subsystem]),
+            self._styled(_plain(record.get("logger")), "cyan"),
+            _plain(record.get("event")),
+            *(f"{neutral(key)}={_value(value)}" for key, value in record.items() if key not in _ENVELOPE),
+        ]
+        text = " ".join(part for part in parts if part)
+        for name in ("exception", "stack"):
+            for below in str(record.get(name) or "").splitlines():
+                text += f"\n    {neutral(below)}"
+        put_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _styled(self, text: str, colour: str | None) -> str:
+        return click.style(text, fg=colour) if self._colours and colour else text
+
+
+def _plain(value: Any) -> str:
+    return neutral(value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str) and value and not set(value) & set(' "=\\'):
+        return neutral(value)
+    return neutral(json.dumps(value, ensure_ascii=False, separators=(",", ":")))

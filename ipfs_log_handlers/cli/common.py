@@ -1,0 +1,87 @@
+"""What all verbs share: `--home` and `-o` behind the verb too, and how a home and its subsystems are found."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ipfs_log_handlers.config import homes_directory
+from ipfs_log_handlers.home.layout import Home, Room
+
+__all__ = ["Place", "chosen_rooms", "subsystems_argument", "verb"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a verb works, and how it answers."""
+
+    given: str | None
+    """The home that was named, if one was."""
+    json: bool
+    """JSON Lines instead of text."""
+
+    @property
+    def home(self) -> Home:
+        """The home.
+
+        Raises:
+            click.UsageError: there is none, or more than one and none was named.
+        """
+        named = self.given or os.environ.get("IPFS_LOGS_HOME")
+        path = Path(named).expanduser().absolute() if named else _only_home()
+        if not path.is_dir():
+            raise click.UsageError(f"there is no home at {path}")
+        return Home(path)
+
+
+def _only_home() -> Path:
+    where = homes_directory()
+    try:
+        homes = sorted(each for each in where.iterdir() if each.is_dir())
+    except OSError:
+        homes = []
+    if len(homes) == 1:
+        return homes[0]
+    if not homes:
+        raise click.UsageError(f"there is no home under {where}; name one with --home or IPFS_LOGS_HOME")
+    listed = ", ".join(map(str, homes))
+    raise click.UsageError(f"there are {len(homes)} homes; name one with --home or IPFS_LOGS_HOME: {listed}")
+
+
+def verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--home` and `-o` of its own, and pass it its `Place` as the first argument."""
+
+    @click.option("--home", metavar="DIR", help="The home.")
+    @click.option("-o", "--output", type=click.Choice(["text", "json"]), help="How to print.")
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(ctx: click.Context, /, home: str | None, output: str | None, **rest: Any) -> Any:
+        outer = ctx.find_root().obj or {}
+        output = output or outer.get("output") or ("text" if sys.stdout.isatty() else "json")
+        return function(Place(home or outer.get("home"), output == "json"), **rest)
+
+    return wrapped
+
+
+subsystems_argument = click.argument("subsystems", nargs=-1, metavar="[SUBSYSTEM]...")
+
+
+def chosen_rooms(home: Home, subsystems: Sequence[str]) -> list[Room]:
+    """The rooms of the named subsystems, in that order; all of them when none is named.
+
+    Raises:
+        click.UsageError: the home has no such subsystem.
+    """
+    rooms = {room.name: room for room in home.rooms()}
+    unknown = [name for name in subsystems if name not in rooms]
+    if unknown:
+        known = ", ".join(rooms) or "none"
+        raise click.UsageError(f"no subsystem {', '.join(map(repr, unknown))} in {home.path}; there are: {known}")
+    return [rooms[name] for name in dict.fromkeys(subsystems)] if subsystems else list(rooms.values())

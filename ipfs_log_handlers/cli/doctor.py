@@ -1,0 +1,170 @@
+"""`ipfs-logs doctor`: what keeps logs from being kept or shipped, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+import click
+
+from ipfs_log_handlers.cli.common import Place, verb
+from ipfs_log_handlers.cli.output import neutral, put_json, size
+from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
+from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
+from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.reading.logs import logs_of, policy_of
+from ipfs_log_handlers.stores import StoreInfo, open_store
+from ipfs_log_handlers.stores.address import normalise
+
+__all__ = ["command"]
+
+_LITTLE: Final = 64 << 20
+_PATIENCE: Final = 10.0
+_SIGNS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The outcome of one look."""
+
+    check: str
+    state: Literal["ok", "warn", "fail"]
+    found: str
+    hint: str | None = None
+
+
+@click.command("doctor")
+@click.option("--kubo", multiple=True, metavar="URL", help="Look at this daemon instead of the configured ones.")
+@click.option("--token", metavar="TOKEN", help="bearer:…, basic:…, env:NAME or file:PATH.")
+@verb
+def command(place: Place, kubo: tuple[str, ...], token: str | None) -> int:
+    """Look for what keeps logs from being kept or shipped.
+
+    Exit code 4 when a store is out of reach, 2 when something else fails; a warning is no failure.
+    """
+    home = place.home
+    addresses = [normalise(each) for each in kubo] or sorted(
+        {address for room in home.rooms() for address in policy_of(home, room).stores}
+    )
+    code = 0
+    for each in _checks(home, addresses, token or os.environ.get("IPFS_LOGS_TOKEN")):
+        if each.state == "fail" and code != 4:
+            code = 4 if each.check == "store" else 2
+        if place.json:
+            put_json(asdict(each))
+        else:
+            hint = f"\n      {neutral(each.hint)}" if each.hint else ""
+            click.echo(f"{_SIGNS[each.state]}  {each.check}: {neutral(each.found)}{hint}")
+    return code
+
+
+def _checks(home: Home, addresses: list[str], token: str | None) -> Iterator[_Check]:
+    yield _home(home)
+    yield _mount(home)
+    yield _key(home)
+    yield _space(home)
+    yield _keeper(home)
+    for room in home.rooms():
+        yield from _room(room, alone=lock.holder(home) is None)
+    if not addresses:
+        yield _Check("store", "ok", "none is configured: nothing leaves this machine")
+    for address in addresses:
+        yield _store(address, token)
+
+
+def _home(home: Home) -> _Check:
+    about = os.stat(home.path)
+    mode = stat.S_IMODE(about.st_mode)
+    if about.st_uid != os.geteuid():
+        return _Check("home", "fail", f"{home.path} belongs to user {about.st_uid}", "Name a home of your own.")
+    if mode & 0o077:
+        return _Check("home", "warn", f"{home.path} has mode {mode:04o}", f"Run chmod 700 {home.path}")
+    return _Check("home", "ok", str(home.path))
+
+
+def _mount(home: Home) -> _Check:
+    kind = disk.network_mount(home.path)
+    if kind is None:
+        return _Check("mount", "ok", "a local disk")
+    return _Check("mount", "fail", f"a {kind} mount, on which nothing is signed", "Put the home on a local disk.")
+
+
+def _key(home: Home) -> _Check:
+    try:
+        key = keys.load(home)
+    except (HomeError, OSError) as error:
+        return _Check("key", "fail", str(error))
+    return _Check("key", "ok", "none yet: made with the first batch" if key is None else f"{key.name}, mode 0600")
+
+
+def _space(home: Home) -> _Check:
+    free = disk.free_bytes(home.path)
+    if free < _LITTLE:
+        return _Check("space", "fail" if free < 1 << 20 else "warn", f"{size(free)} free", "Make room on this disk.")
+    return _Check("space", "ok", f"{size(free)} free")
+
+
+def _keeper(home: Home) -> _Check:
+    who = lock.holder(home)
+    if who is None:
+        return _Check("keeper", "ok", "none is running: the next program, or `ipfs-logs ship`, seals what waits")
+    return _Check("keeper", "ok", f"pid {who['pid']} on {who['host']}")
+
+
+def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
+    orphans = _orphans(room)
+    if orphans:
+        state: Literal["ok", "warn"] = "warn" if alone else "ok"
+        hint = "Run `ipfs-logs ship`, or start the program again: the records are sealed then." if alone else None
+        yield _Check(f"{room.name} spool", state, f"{orphans} segments whose program is gone", hint)
+    damaged = quarantine.count(room.quarantine)
+    if damaged:
+        yield _Check(
+            f"{room.name} quarantine", "warn", f"{damaged} damaged pieces", f"They are kept in {room.quarantine}"
+        )
+    for log in logs_of(room):
+        if log.trouble is not None:
+            yield _Check(f"{room.name} head", "fail", log.trouble, "The next keeper begins a new log after this one.")
+
+
+def _orphans(room: Room) -> int:
+    """Segments that nobody holds: looked at by taking each lock for a moment."""
+    found = 0
+    for name in segments.listing(room.spool):
+        with contextlib.suppress(OSError):
+            descriptor = disk.open_locked(room.spool / name.file_name, os.O_RDONLY)
+            if descriptor is not None:
+                disk.close_locked(descriptor)
+                found += 1
+    return found
+
+
+def _store(address: str, token: str | None) -> _Check:
+    try:
+        info = asyncio.run(_probe(address, token))
+    except (StoreError, ConfigurationError) as error:
+        return _Check("store", "fail", str(error))
+    except (asyncio.TimeoutError, TimeoutError):
+        return _Check("store", "fail", f"{address} did not answer within {_PATIENCE:.0f} s")
+    found = f"{info.kind} {info.version} at {info.address}"
+    if info.syncs is False:
+        return _Check(
+            "store",
+            "warn",
+            f"{found}, whose flatfs does not sync: a power cut there may lose confirmed blocks",
+            "Set Datastore.Spec's sync to true, or keep payloads here (no max_store_bytes).",
+        )
+    return _Check("store", "ok", found)
+
+
+async def _probe(address: str, token: str | None) -> StoreInfo:
+    store = open_store(address, token=token)
+    try:
+        return await asyncio.wait_for(store.probe(), _PATIENCE)
+    finally:
+        await store.close()

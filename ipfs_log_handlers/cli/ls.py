@@ -1,0 +1,87 @@
+"""`ipfs-logs ls`: the batches of each log, oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
+from ipfs_log_handlers.cli.output import complain, count, moment, put_json, size, table
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.keeper.draft import rfc3339
+from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
+
+__all__ = ["command"]
+
+
+@click.command("ls")
+@subsystems_argument
+@verb
+def command(place: Place, subsystems: tuple[str, ...]) -> int:
+    """Batches, oldest first: their CIDs, what is in them, and whether they are shipped."""
+    home = place.home
+    damaged: list[str] = []
+    found = (each for room in chosen_rooms(home, subsystems) for each in _batches(home, room, damaged))
+    shown = 0
+    if place.json:
+        for each in found:
+            put_json(each)
+            shown += 1
+    else:
+        rows = [_row(each) for each in found]
+        shown = len(rows)
+        if rows:
+            table(
+                ("SUBSYSTEM", "BATCH", "SEALED", "RECORDS", "SIZE", "RAW", "STATE", "MANIFEST"),
+                rows,
+                right=(1, 3, 4, 5),
+            )
+    for trouble in damaged:
+        complain(trouble)
+    return 5 if damaged else 0 if shown else 1
+
+
+def _batches(home: Home, room: Room, damaged: list[str]) -> Iterator[dict[str, Any]]:
+    policy = policy_of(home, room)
+    for log in logs_of(room):
+        stores = confirmed(log, policy.replicas, policy.stores or None)
+        if log.trouble is not None and log.shelf.path == room.path:
+            damaged.append(log.trouble)
+        for index in range(log.newest + 1):
+            try:
+                facts = log.batches.facts(index)
+            except (FormatError, FileNotFoundError) as error:
+                damaged.append(str(error))
+                continue
+            manifest = facts.manifest
+            yield {
+                "subsystem": room.name,
+                "log": manifest.log,
+                "index": index,
+                "cid": facts.cid.text,
+                "payload": manifest.payload.text,
+                "records": manifest.records,
+                "first": rfc3339(manifest.first),
+                "last": rfc3339(manifest.last),
+                "raw": manifest.raw,
+                "size": manifest.size,
+                "encoding": manifest.encoding,
+                "sealed": rfc3339(manifest.sealed),
+                "state": "shipped" if stores.has(index) else "sealed",
+            }
+
+
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        each["subsystem"],
+        str(each["index"]),
+        moment(each["sealed"]),
+        count(each["records"]),
+        size(each["size"]),
+        size(each["raw"]),
+        each["state"],
+        each["cid"],
+    )

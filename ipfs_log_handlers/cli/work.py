@@ -1,0 +1,274 @@
+"""Being the keeper from the command line: until all is shipped, or until a signal; and waiting for another keeper."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home import head, lock, requests
+from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.home.shipped import Mark
+from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
+from ipfs_log_handlers.keeper.seal import LostLockError
+from ipfs_log_handlers.keeper.ship import Delivered
+from ipfs_log_handlers.keeper.spool import Spool
+from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of
+
+__all__ = ["Shipping", "follow"]
+
+_POLL: Final = 0.1
+_BETWEEN_TRIES: Final = 0.5
+_FOLLOW_TRY: Final = 0.5
+
+Told = Callable[[Delivered], None]
+
+
+class Shipping:
+    """One run of `ipfs-logs ship`.
+
+    Args:
+        home: the home.
+        given: addresses in place of the configured ones.
+        token: their credential.
+        told: called for each batch that a store confirmed.
+    """
+
+    def __init__(self, home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> None:
+        self._home = home
+        self._given = given
+        self._token = token
+        self._told = told
+        self._success = time.monotonic()
+        self._sizes = {room.name: Spool(room).sizes() for room in home.rooms()}
+        self._troubles: dict[str, str] = {}
+        self._keeper_elsewhere: str | None = None
+        self._marks: dict[tuple[str, str], Mark] = {}
+
+    def need_stores(self) -> None:
+        """Check that there is somewhere to ship to.
+
+        Raises:
+            click.UsageError: there is not.
+        """
+        if self._given is None and os.environ.get("IPFS_LOGS_KUBO") and not self._configured():
+            from ipfs_log_handlers.stores.address import normalise
+
+            self._given = tuple(map(normalise, os.environ["IPFS_LOGS_KUBO"].replace(",", " ").split()))
+        if not (self._given or self._configured()):
+            raise click.UsageError("no store is configured; name one with --kubo")
+
+    def _configured(self) -> set[str]:
+        return {address for room in self._home.rooms() for address in policy_of(self._home, room).stores}
+
+    def run(self, timeout: float) -> int:
+        """Ship until nothing is left, or nothing has gone well for `timeout` seconds; the exit code."""
+        self._success = time.monotonic()
+        while True:
+            held = lock.take(self._home)
+            if held is None:
+                self._ask_other(timeout)
+            else:
+                try:
+                    if _keep(held, self, timeout) is not None:
+                        return 130
+                finally:
+                    held.release()
+            if next(self._left(), None) is None:
+                return 0
+            if time.monotonic() - self._success >= timeout:
+                return 4
+            time.sleep(min(_BETWEEN_TRIES, timeout))
+
+    def delivered(self, each: Delivered) -> None:
+        """A store has confirmed a batch."""
+        self._success = time.monotonic()
+        self._told(each)
+
+    def patience(self, timeout: float) -> float:
+        """Seconds left until `timeout` seconds have passed without success."""
+        return self._success + timeout - time.monotonic()
+
+    def keeper(self, held: lock.KeeperLock) -> Keeper:
+        """The keeper of one try."""
+        keeper = Keeper(held, NoGuest(self._token), stores=self._given, delivered=self.delivered)
+        keeper.ask()
+        return keeper
+
+    def note(self, troubles: dict[str, str]) -> None:
+        """Remember what a keeper complained of."""
+        self._troubles = troubles
+
+    # -- what is left
+
+    def left(self) -> int:
+        """How much is not shipped: batches, and subsystems with something unsealed."""
+        return sum(1 for _ in self._left())
+
+    def _left(self) -> Iterator[str]:
+        for room in self._home.rooms():
+            if self._unsealed(room):
+                yield f"{room.name}, not sealed"
+            for log in logs_of(room):
+                for index in self._missing(room, log):
+                    yield f"{room.name} batch {index}"
+
+    def _missing(self, room: Room, log: Log) -> list[int]:
+        if self._given is not None:
+            return confirmed(log, len(self._given), self._given).missing(log.newest)
+        policy = policy_of(self._home, room)
+        return confirmed(log, policy.replicas, policy.stores).missing(log.newest) if policy.stores else []
+
+    def _unsealed(self, room: Room) -> bool:
+        """Whether something that was in the spool when we began is not in a batch."""
+        try:
+            sealed = head.load(room.current.head)
+        except FormatError:
+            return True
+        consumed = sealed.consumed if sealed is not None else {}
+        there = Spool(room).sizes()
+        begun = self._sizes.get(room.name, {})
+        return any(name in there and consumed.get(name, 0) < size for name, size in begun.items())
+
+    def why(self) -> str:
+        """Why something is left, in one sentence."""
+        first = next(self._left(), "nothing")
+        reasons = [*self._troubles.values(), *self._told_by_marks()]
+        if self._keeper_elsewhere is not None:
+            reasons.append(self._keeper_elsewhere)
+        return f"{self.left()} not shipped, {first} first: {reasons[0] if reasons else 'time is over'}"
+
+    def _told_by_marks(self) -> Iterator[str]:
+        for room, _, mark in self._all_marks():
+            if mark.trouble is not None:
+                yield f"{mark.address}: {mark.trouble.message}"
+            for each in mark.aside:
+                yield f"{room.name} batch {each.index} is set aside: {each.reason}"
+
+    def _all_marks(self) -> Iterator[tuple[Room, Log, Mark]]:
+        for room in self._home.rooms():
+            for log in logs_of(room):
+                for mark in confirmed(log, 1, self._given).marks:
+                    yield room, log, mark
+
+    # -- another keeper
+
+    def _ask_other(self, timeout: float) -> None:
+        """Ask the keeper that is there, and wait until it is done, gone, or has had no success for too long."""
+        who = lock.holder(self._home)
+        self._keeper_elsewhere = f"process {who['pid']} on {who['host']} keeps this home" if who else None
+        request: Path | None = None
+        try:
+            self._marks = {(log.name, mark.address): mark for _, log, mark in self._all_marks()}
+            request = requests.ask(self._home.requests)
+            while (
+                next(self._left(), None) is not None
+                and self.patience(timeout) > 0
+                and lock.holder(self._home) is not None
+            ):
+                time.sleep(_POLL)
+                self._watch()
+            self._watch()
+        finally:
+            if request is not None:
+                requests.drop(request)
+
+    def _watch(self) -> None:
+        """Tell of what the other keeper has delivered since we looked last."""
+        for room, log, mark in self._all_marks():
+            known = self._marks.get((log.name, mark.address)) or Mark(log=log.name, address=mark.address)
+            self._marks[log.name, mark.address] = mark
+            took = time.monotonic() - self._success
+            for index in sorted({*range(known.upto + 1, mark.upto + 1), *mark.beyond} - set(known.beyond)):
+                if mark.has(index):
+                    with contextlib.suppress(FormatError, OSError):
+                        cid = log.batches.facts(index).cid.text
+                        self.delivered(
+                            Delivered(subsystem=room.name, index=index, cid=cid, store=mark.address, seconds=took)
+                        )
+
+
+def _keep(held: lock.KeeperLock, shipping: Shipping, timeout: float) -> int | None:
+    """Be the keeper until all is shipped or tried, or there was no success for too long; the signal that came."""
+
+    async def work() -> int | None:
+        keeper = shipping.keeper(held)
+        caught = _catch_signals(keeper)
+        watch = asyncio.ensure_future(_watch_patience(keeper, shipping, timeout))
+        try:
+            with contextlib.suppress(LostLockError):
+                await keeper.run(until_done=True)
+        finally:
+            watch.cancel()
+            shipping.note(dict(keeper.troubles))
+        return caught[0] if caught else None
+
+    return asyncio.run(work())
+
+
+async def _watch_patience(keeper: Keeper, shipping: Shipping, timeout: float) -> None:
+    while (left := shipping.patience(timeout)) > 0:  # noqa: ASYNC110 - each success moves the deadline
+        await asyncio.sleep(left)
+    keeper.begin_stop()
+
+
+def _catch_signals(keeper: Keeper) -> list[int]:
+    """Let a signal end the keeper after the step at hand; the signals that came."""
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        caught.append(number)
+        keeper.begin_stop()
+
+    _on_signals(stop)
+    return caught
+
+
+def follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> int:
+    """Be the keeper until SIGINT or SIGTERM; wait for the lock while another process has it.
+
+    Raises:
+        HomeError: the home cannot be used.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_follow(home, given, token, told))
+    return 0
+
+
+async def _follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> None:
+    stopped = asyncio.Event()
+    keeping: list[Keeper] = []
+
+    def stop() -> None:
+        stopped.set()
+        for keeper in keeping:
+            keeper.begin_stop()
+
+    _on_signals(lambda _: stop())
+    while not stopped.is_set():
+        held = lock.take(home)
+        if held is not None:
+            try:
+                keeping[:] = [Keeper(held, NoGuest(token), stores=given, delivered=told)]
+                with contextlib.suppress(LostLockError):
+                    await keeping[0].run()
+            finally:
+                keeping.clear()
+                held.release()
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(stopped.wait(), _FOLLOW_TRY)
+
+
+def _on_signals(stop: Callable[[int], None]) -> None:
+    """Have a signal that ends programs call `stop`; outside the main thread nothing can be caught."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)

@@ -1,0 +1,130 @@
+"""The logs of a subsystem as a reader finds them: which there are, how far each is sealed, what stores have confirmed.
+
+Nothing here takes a lock or writes: writers and a keeper may be at work on the home meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home import head, segments, settings, shipped
+from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.head import Sealed
+from ipfs_log_handlers.home.layout import Home, Room, Shelf
+from ipfs_log_handlers.home.segments import Header
+from ipfs_log_handlers.home.settings import Policy
+from ipfs_log_handlers.home.shipped import Mark
+
+__all__ = ["Confirmed", "Log", "confirmed", "logs_of", "policy_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """One log, at the moment it was looked at."""
+
+    subsystem: str
+    """Its subsystem."""
+    name: str
+    """Its name; empty when no file tells it any more."""
+    shelf: Shelf
+    """Where its files were."""
+    newest: int
+    """Number of its newest batch; -1 when there is none."""
+    sealed: Sealed | None
+    """Its head file; `None` when that is missing or damaged, and `newest` is what the batches tell."""
+    trouble: str | None = None
+    """What is wrong with its head file."""
+
+    @property
+    def batches(self) -> Batches:
+        """Its batches."""
+        return Batches(self.shelf.batches)
+
+
+def logs_of(room: Room) -> list[Log]:
+    """The logs of a subsystem that have batches, oldest first.
+
+    Raises:
+        OSError: the home cannot be read.
+    """
+    while True:
+        shelves = room.shelves()
+        found = [log for shelf in shelves if (log := _log_on(room, shelf)) is not None]
+        if shelves == room.shelves():  # else the current log has just ended and moved
+            return found
+
+
+def _log_on(room: Room, shelf: Shelf) -> Log | None:
+    trouble = None
+    try:
+        sealed = head.load(shelf.head)
+    except FormatError as error:
+        sealed, trouble = None, str(error)
+    if sealed is not None:
+        return Log(subsystem=room.name, name=sealed.log, shelf=shelf, newest=sealed.index, sealed=sealed)
+    batches = Batches(shelf.batches)
+    indexes = batches.indexes()
+    if trouble is None and len(indexes) > 1 and shelf.path == room.path:
+        trouble = "the head is missing beside batches"  # beside the first alone, it may be on its way
+    for index in reversed(indexes):
+        with suppress(FormatError, OSError):
+            name = batches.facts(index).manifest.log
+            return Log(subsystem=room.name, name=name, shelf=shelf, newest=index, sealed=None, trouble=trouble)
+    if trouble is None:
+        return None
+    return Log(subsystem=room.name, name="", shelf=shelf, newest=max(indexes, default=-1), sealed=None, trouble=trouble)
+
+
+def policy_of(home: Home, room: Room) -> Policy:
+    """The policy of a subsystem: that of its newest segment, else `settings.json`, else what is registered."""
+    policy = settings.load(room.settings, Policy.default(home.path, room.name))
+    newest: Header | None = None
+    for name in segments.listing(room.spool):
+        with suppress(OSError, FormatError):
+            header = segments.read_header(room.spool / name.file_name)
+            if newest is None or header.started >= newest.started:
+                newest = header
+    return policy if newest is None else Policy.from_json(newest.settings, policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What stores have confirmed of one log."""
+
+    marks: Sequence[Mark]
+    """One for each store."""
+    replicas: int
+    """Stores that must confirm a batch before it is shipped."""
+
+    def has(self, index: int) -> bool:
+        """Whether a batch is shipped."""
+        return sum(mark.has(index) for mark in self.marks) >= self.replicas
+
+    def missing(self, newest: int) -> list[int]:
+        """The batches up to `newest` that are not shipped, in order."""
+        reached = sorted((mark.upto for mark in self.marks), reverse=True)
+        base = reached[self.replicas - 1] if len(reached) >= self.replicas else -1
+        aside = {each.index for mark in self.marks for each in mark.aside}
+        doubtful = sorted(index for index in aside if index <= min(base, newest))
+        return [index for index in (*doubtful, *range(base + 1, newest + 1)) if not self.has(index)]
+
+    @property
+    def aside(self) -> frozenset[int]:
+        """The batches that some store has named as bad."""
+        return frozenset(each.index for mark in self.marks for each in mark.aside if not self.has(each.index))
+
+
+def confirmed(log: Log, replicas: int, addresses: Sequence[str] | None = None) -> Confirmed:
+    """What stores have confirmed of a log.
+
+    Args:
+        log: the log.
+        replicas: stores that must confirm.
+        addresses: only these stores; `None`: all that ever did.
+    """
+    marks = shipped.load_all(log.shelf.shipped).values()
+    own = [mark for mark in marks if mark.log == log.name and (addresses is None or mark.address in addresses)]
+    return Confirmed(own, replicas)

@@ -1,0 +1,221 @@
+"""Status: counters and health of a home, one mapping for each subsystem, from the home alone.
+
+Manifests are read only where a log is shipped in part; a home of any size whose stores have everything, or nothing,
+answers from its heads and marks.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home import disk, lock, quarantine, segments
+from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.home.settings import Policy
+from ipfs_log_handlers.home.space import store_bytes
+from ipfs_log_handlers.keeper.draft import micros, rfc3339
+from ipfs_log_handlers.keeper.seal import dropped_in
+from ipfs_log_handlers.reading.logs import Confirmed, Log, confirmed, logs_of, policy_of
+from ipfs_log_handlers.reading.spooled import pieces
+
+__all__ = ["Counts", "Here", "status"]
+
+_TRIES: Final = 5
+
+
+class Counts(Protocol):
+    """What a writer of this process knows and has told no file yet: `writer.Writer`."""
+
+    incomplete: int
+    """Records without the fields that their event requires."""
+
+    @property
+    def untold(self) -> Mapping[str, int]:
+        """Records that were dropped, by reason, and stand in no segment."""
+
+
+class Here(Protocol):
+    """This process in the home: `process.HomeProcess`."""
+
+    @property
+    def writers(self) -> Mapping[str, Counts]:
+        """By subsystem."""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """What its keeper complains of, by subsystem or address."""
+
+
+def status(home: Path, process: Here | None = None) -> list[dict[str, Any]]:
+    """Counters and health of each subsystem of a home, by name.
+
+    Args:
+        home: the home; it need not be there yet.
+        process: adds what only this process knows.
+
+    Raises:
+        OSError: the home cannot be read.
+    """
+    where = Home(home)
+    keeper = lock.holder(where)
+    names = {room.name for room in where.rooms()}
+    if process is not None:
+        names |= process.writers.keys()
+    return [_of_room(where, where.room(name), keeper, process) for name in sorted(names)]
+
+
+def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Here | None) -> dict[str, Any]:
+    logs, spooled = _look(room)
+    policy = policy_of(home, room)
+    marked = [(log, confirmed(log, policy.replicas, policy.stores or None)) for log in logs]
+    sealed = _sealed(logs)
+    dropped = _dropped(logs) + spooled.dropped
+    newest = logs[-1].sealed if logs else None
+    error, retry = _trouble(marked)
+    found: dict[str, Any] = {
+        "subsystem": room.name,
+        "durable": sealed + spooled.records,
+        "sealed": sealed,
+        "shipped": _shipped(marked, sealed),
+        "dropped": dict(dropped),
+        "quarantined": max(quarantine.count(room.quarantine), newest.quarantined if newest is not None else 0),
+        "set_aside": sum(len(marks.aside) for _, marks in marked),
+        "spool_bytes": disk.allocated(room.spool),
+        "store_bytes": store_bytes(room),
+        "oldest_unshipped": _oldest(marked, spooled, policy),
+        "head": newest.cid.text if newest is not None else None,
+        "keeper": keeper,
+        "last_error": next((log.trouble for log in reversed(logs) if log.trouble), error),
+        "next_retry": retry,
+    }
+    return found if process is None else _with_process(found, policy, process)
+
+
+def _with_process(found: dict[str, Any], policy: Policy, process: Here) -> dict[str, Any]:
+    writer = process.writers.get(found["subsystem"])
+    if writer is not None:
+        found["dropped"] = dict(Counter(found["dropped"]) + Counter(writer.untold))
+    for key in (found["subsystem"], "keeper", *policy.stores):
+        found["last_error"] = found["last_error"] or process.troubles.get(key)
+    found["incomplete"] = writer.incomplete if writer is not None else 0
+    return found
+
+
+@dataclass(slots=True)
+class _Spooled:
+    """What lies in the spool and in no batch."""
+
+    records: int
+    dropped: Counter[str]
+    oldest: int | None
+
+
+def _look(room: Room) -> tuple[list[Log], _Spooled]:
+    """Logs and spool at one moment: looked at again when a batch was sealed in between."""
+    logs = logs_of(room)
+    for _ in range(_TRIES):
+        spooled = _spooled(room, logs)
+        again = logs_of(room)
+        if again == logs:
+            break
+        logs = again
+    return logs, spooled
+
+
+def _spooled(room: Room, logs: Sequence[Log]) -> _Spooled:
+    consumed = logs[-1].sealed.consumed if logs and logs[-1].sealed is not None else {}
+    found = _Spooled(0, Counter(), None)
+    for name in segments.listing(room.spool):
+        with suppress(FileNotFoundError):
+            for piece in pieces(room.spool / name.file_name, consumed.get(str(name), 0)):
+                found.records += len(piece.records)
+                if piece.kind == "control":
+                    found.dropped.update(dropped_in(piece.json))
+                elif piece.records and (moment := _time_of(piece.records[0])) is not None:
+                    found.oldest = moment if found.oldest is None else min(found.oldest, moment)
+    return found
+
+
+def _time_of(line: bytes) -> int | None:
+    try:
+        return micros(json.loads(line)["time"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _sealed(logs: Sequence[Log]) -> int:
+    """Records in all logs. A head counts those before it too, unless the head before it was lost."""
+    total = 0
+    for before, log in pairwise((None, *logs)):
+        if log is None:
+            continue
+        if log.sealed is None:
+            total += _records(log, range(log.newest + 1))
+        elif before is not None and before.sealed is None:
+            total += log.sealed.records
+        else:
+            total += log.sealed.records - (before.sealed.records if before is not None and before.sealed else 0)
+    return total
+
+
+def _dropped(logs: Sequence[Log]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for log, after in pairwise((*logs, None)):
+        if log is not None and log.sealed is not None and (after is None or after.sealed is None):
+            total += Counter(log.sealed.dropped)
+    return total
+
+
+def _records(log: Log, indexes: Sequence[int]) -> int:
+    """Records in some batches of a log, of those that can be read."""
+    total = 0
+    for index in indexes:
+        with suppress(FormatError, OSError):
+            total += log.batches.facts(index).manifest.records
+    return total
+
+
+def _shipped(marked: Sequence[tuple[Log, Confirmed]], sealed: int) -> int:
+    """Records in the batches that enough stores have confirmed; counted where there are fewer manifests to read."""
+    missing = [(log, marks.missing(log.newest)) for log, marks in marked]
+    behind = sum(len(indexes) for _, indexes in missing)
+    total = sum(log.newest + 1 for log, _ in missing)
+    if behind == total:
+        return 0
+    if behind <= total - behind:
+        return sealed - sum(_records(log, indexes) for log, indexes in missing)
+    return sum(_records(log, sorted(set(range(log.newest + 1)) - set(indexes))) for log, indexes in missing)
+
+
+def _oldest(marked: Sequence[tuple[Log, Confirmed]], spooled: _Spooled, policy: Policy) -> float | None:
+    """Age of the oldest record that is not shipped; `None` when there is none, or nowhere to ship to."""
+    if not policy.stores:
+        return None
+    moments = [] if spooled.oldest is None else [spooled.oldest]
+    for log, marks in marked:
+        for index in marks.missing(log.newest)[:1]:
+            with suppress(FormatError, OSError):
+                moments.append(log.batches.facts(index).manifest.first)
+    return max(0.0, round(time.time() - min(moments) / 1e6, 3)) if moments else None
+
+
+def _trouble(marked: Sequence[tuple[Log, Confirmed]]) -> tuple[str | None, str | None]:
+    """What went wrong last with a store that still lacks something, and when it is tried again."""
+    troubles = [
+        mark.trouble
+        for log, marks in marked
+        for mark in marks.marks
+        if mark.trouble is not None and mark.missing(log.newest)
+    ]
+    if not troubles:
+        return None, None
+    last = max(troubles, key=lambda trouble: trouble.at)
+    return last.message, rfc3339(int(last.next_retry * 1_000_000))

@@ -1,0 +1,60 @@
+"""Runs `ipfs-logs` inside this process, or as a program of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from ipfs_log_handlers.cli import main
+from tests.programs import environment
+
+__all__ = ["Ended", "command", "run", "start"]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """What was printed, as JSON Lines."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+def run(*args: object, home: Path | None = None, **env: str) -> Ended:
+    """Run it here, its output in no terminal."""
+    given = [*(["--home", str(home)] if home is not None else []), *map(str, args)]
+    out, err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), io.StringIO()
+    code: Any = None
+    with (
+        mock.patch.object(sys, "stdout", out),
+        mock.patch.object(sys, "stderr", err),
+        mock.patch.dict("os.environ", env),
+    ):
+        try:
+            main(given, prog_name="ipfs-logs")
+        except SystemExit as error:
+            code = error.code
+    out.flush()
+    return Ended(code, out.buffer.getvalue().decode(), err.getvalue())
+
+
+def command(*args: object) -> list[str]:
+    """The program and its arguments."""
+    return [sys.executable, "-m", "ipfs_log_handlers", *map(str, args)]
+
+
+def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
+    """Start it as a program."""
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(command(*args), env=environment(), **{**streams, **options})

@@ -1,0 +1,117 @@
+"""keys and doctor: the verifier key, a new log on demand, and what is wrong with a home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipfs_log_handlers.format.checkpoint import VerifierKey
+from ipfs_log_handlers.home import keys, lock
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.cli.running import Ended, run
+from tests.reading import homes
+
+
+def test_verifier_key(home):
+    """`keys show` prints the key that checks the logs, and never the secret."""
+    home.mkdir(mode=0o700)
+    assert run("keys", "show", home=home).code == 1
+    homes.make(home, 3)
+    own = keys.load(Home(home))
+    assert own is not None
+    ended = run("keys", "show", home=home)
+    (found,) = ended.objects
+    assert VerifierKey.parse(found["verifier"]) == own.verifier
+    assert found["name"] == own.name
+    assert run("keys", "show", "-o", "text", home=home).out == own.verifier.text + "\n"
+    assert "PRIVATE" not in ended.out
+
+
+def test_new_log(home):
+    """`keys new-log` ends the log; the next batch begins another, and both verify."""
+    homes.make(home, 20)
+    log = run("ls", home=home).objects[0]["log"]
+    (ended,) = run("keys", "new-log", "audit", home=home).objects
+    assert (ended["subsystem"], ended["ended"]) == ("audit", log)
+    assert Path(ended["moved_to"]).is_dir()
+    homes.make(home, 20)
+    assert [each["ok"] for each in run("verify", home=home).objects] == [True, True]
+    assert len({each["log"] for each in run("ls", home=home).objects}) == 2
+    assert len(run("cat", home=home).objects) == 40
+
+
+def test_new_log_needs_the_lock(home):
+    """Beside a live keeper no log can be ended, nor one that is not there."""
+    homes.make(home, 3)
+    held = lock.take(Home(home))
+    assert held is not None
+    ended = run("keys", "new-log", "audit", home=home)
+    held.release()
+    assert ended.code == 2
+    assert "another process keeps this home" in ended.err
+    assert run("keys", "new-log", "nothing", home=home).code == 2
+    homes.log(home, range(3), "wal")
+    assert run("keys", "new-log", "wal", home=home).code == 2
+
+
+def states(ended: Ended) -> dict[str, str]:
+    """The state of each check."""
+    return {each["check"]: each["state"] for each in ended.objects}
+
+
+def test_doctor_of_a_healthy_home(home):
+    """A home that has nothing wrong passes every check."""
+    homes.make(home, 3)
+    ended = run("doctor", home=home)
+    assert (ended.code, ended.err) == (0, "")
+    assert set(states(ended).values()) == {"ok"}
+    assert {"home", "mount", "key", "space", "keeper", "store"} <= states(ended).keys()
+    assert all(each.keys() == {"check", "state", "found", "hint"} for each in ended.objects)
+    assert run("doctor", "-o", "text", home=home).out.startswith("ok    home: ")
+
+
+def test_doctor_of_a_sick_home(home):
+    """Open permissions, orphaned segments, quarantined pieces and a damaged head are found."""
+    homes.make(home, 3)
+    homes.log(home, range(3))
+    home.chmod(0o755)
+    Home(home).key.chmod(0o644)
+    room = homes.room(home)
+    room.quarantine.mkdir()
+    (room.quarantine / "x").touch()
+    room.current.head.write_bytes(b"junk")
+    ended = run("doctor", home=home)
+    assert ended.code == 2
+    found = states(ended)
+    assert (found["home"], found["key"], found["audit spool"]) == ("warn", "fail", "warn")
+    assert (found["audit quarantine"], found["audit head"]) == ("warn", "fail")
+    assert all(each["hint"] for each in ended.objects if each["state"] == "warn")
+
+
+def test_doctor_asks_the_stores(home):
+    """Each store is asked; one out of reach is exit code 4, one that does not sync is a warning."""
+    MemoryStore.named("doctor")
+    homes.log(home, range(3), kubo="memory:doctor")
+    ended = run("doctor", home=home)
+    assert (ended.code, states(ended)["store"]) == (0, "warn")
+    ended = run("doctor", "--kubo", "http://127.0.0.1:9", home=home)
+    assert (ended.code, states(ended)["store"]) == (4, "fail")
+
+
+def test_doctor_of_kubo(home, kubo):
+    """A real daemon answers with its version."""
+    homes.make(home, 3)
+    ended = run("doctor", "--kubo", kubo.host_url, home=home)
+    assert ended.code == 0
+    assert "kubo 0." in ended.objects[-1]["found"]
+
+
+def test_journey_through_kubo(home, kubo):
+    """Shipped to a real daemon, a payload that left the home comes back from it and is verified."""
+    homes.log(home, range(25), kubo=kubo.host_url)
+    assert run("ship", home=home).code == 0
+    assert {each["state"] for each in run("ls", home=home).objects} == {"shipped"}
+    homes.strip(home, 1)
+    assert [each["number"] for each in run("cat", home=home).objects] == list(range(25))
+    (report,) = run("verify", home=home).objects
+    assert (report["ok"], report["absent"]) == (True, 1)

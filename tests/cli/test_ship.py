@@ -1,0 +1,225 @@
+"""ship: what waits is sealed and shipped, once or for as long as it runs, alone or beside another keeper."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers import IPFSHandler
+from ipfs_log_handlers.home import lock
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.status import status
+from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.cli.running import run, start
+from tests.lying import LyingDaemon
+from tests.reading import homes
+
+KEYS = {"subsystem", "index", "cid", "store", "seconds"}
+NOWHERE = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def daemon() -> Iterator[LyingDaemon]:
+    """A scripted daemon without a script: honest."""
+    with LyingDaemon() as honest:
+        yield honest
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something holds."""
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def counts(home: Path) -> tuple[int, int, int]:
+    """Durable, sealed, shipped of the only subsystem."""
+    (found,) = status(home)
+    return found["durable"], found["sealed"], found["shipped"]
+
+
+def test_ships_to_the_store_given(home):
+    """What waits in the spool is sealed and shipped; each batch is told, and nothing is left."""
+    store = MemoryStore.named("given")
+    homes.log(home, range(25))
+    ended = run("ship", "--kubo", "memory:given", home=home)
+    assert (ended.code, ended.err) == (0, "")
+    assert [(each["subsystem"], each["index"]) for each in ended.objects] == [("audit", 0), ("audit", 1), ("audit", 2)]
+    assert all(each.keys() == KEYS and each["store"] == "memory:given" for each in ended.objects)
+    assert {cid.text for cid in store.pins} >= {each["cid"] for each in ended.objects}
+    assert counts(home) == (25, 25, 25)
+    assert run("ship", "--kubo", "memory:given", home=home).objects == []
+
+
+def test_ships_to_the_stores_configured(home):
+    """Without `--kubo` the stores count that the programs configured, though no keeper ever ran."""
+    homes.log(home, range(5), kubo="memory:configured")
+    assert run("ship", home=home).code == 0
+    assert counts(home) == (5, 5, 5)
+
+
+def test_store_from_the_environment(home):
+    """Where none is configured, `IPFS_LOGS_KUBO` counts."""
+    homes.log(home, range(5))
+    assert run("ship", home=home, IPFS_LOGS_KUBO="memory:environment").code == 0
+    assert len(MemoryStore.named("environment").shipments) == 1
+
+
+def test_no_store_is_a_usage_error(home):
+    """Without any store there is nothing to do, and that is said."""
+    homes.log(home, range(5))
+    ended = run("ship", home=home)
+    assert ended.code == 2
+    assert "--kubo" in ended.err
+    assert run("ship", "--kubo", "no address", home=home).code == 2
+
+
+def test_store_out_of_reach(home):
+    """After the time without success, what is left is named with the reason, and the exit code is 4."""
+    homes.log(home, range(5))
+    begun = time.monotonic()
+    ended = run("ship", "--kubo", NOWHERE, "--timeout", "0.5", home=home)
+    assert ended.code == 4
+    assert ended.err.startswith("ipfs-logs: error: 1 not shipped, audit batch 0 first: ")
+    assert NOWHERE in ended.err
+    assert time.monotonic() - begun < 5
+    assert counts(home) == (5, 5, 0)
+
+
+def test_store_that_comes_back(home):
+    """A store that is down for a while is tried again until it answers."""
+    store = MemoryStore.named("back")
+    store.mood = "down"
+    homes.log(home, range(5))
+    timer = threading.Timer(0.8, lambda: setattr(store, "mood", "up"))
+    timer.start()
+    assert run("ship", "--kubo", "memory:back", "--timeout", "10", home=home).code == 0
+    timer.join()
+
+
+def test_replicas(home):
+    """With two of three stores asked for, two are enough."""
+    MemoryStore.named("r3").mood = "down"
+    homes.log(home, range(5), kubo=["memory:r1", "memory:r2", "memory:r3"], replicas=2)
+    assert run("ship", home=home).code == 0
+    homes.log(home, range(5), kubo=["memory:r1", "memory:r2", "memory:r3"], replicas=2)
+    MemoryStore.named("r2").mood = "down"
+    assert run("ship", "--timeout", "0.3", home=home).code == 4
+
+
+def test_text(home):
+    """As text, a line for each batch and one for all."""
+    homes.log(home, range(5))
+    lines = run("ship", "-o", "text", "--kubo", "memory:text", home=home).out.splitlines()
+    assert lines[0].startswith("audit batch 0 bafy")
+    assert lines[1].startswith("1 batch shipped in ")
+
+
+def test_progress_on_a_terminal(home, daemon):
+    """On a terminal a bar shows how far it is, and leaves the sum behind."""
+    homes.log(home, range(50), records=5)
+    ours, theirs = pty.openpty()
+    with start("--home", home, "ship", "--kubo", daemon.url, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+        except OSError:
+            pass
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"10 batches shipped in" in shown
+    assert b"shipping" in shown
+
+
+def test_beside_a_program_that_keeps(home):
+    """Where a program keeps the home, it is asked to seal and ship, and what it delivers is told."""
+    handler = IPFSHandler("audit", home=home, kubo="memory:beside", batch={"records": 10, "seconds": 3600})
+    handler.handle(homes.record(0))
+    eventually(lambda: lock.holder(Home(home)) is not None)
+    for number in range(1, 8):
+        handler.handle(homes.record(number))
+    ended = run("ship", home=home)
+    assert (ended.code, ended.err) == (0, "")
+    assert sum(1 for each in ended.objects if each.keys() == KEYS) >= 1
+    assert counts(home) == (8, 8, 8)
+    handler.close()
+
+
+def test_beside_a_keeper_that_does_nothing(home):
+    """A keeper that does not ship there is named when time is over."""
+    homes.make(home, 5)
+    held = lock.take(Home(home))
+    assert held is not None
+    ended = run("ship", "--kubo", "memory:idle", "--timeout", "0.3", home=home)
+    held.release()
+    assert ended.code == 4
+    assert f"process {os.getpid()} on" in ended.err
+    assert not any(Home(home).requests.iterdir())
+
+
+def test_becomes_keeper_when_the_other_leaves(home):
+    """When the other keeper leaves, this one goes on by itself."""
+    homes.make(home, 5)
+    held = lock.take(Home(home))
+    assert held is not None
+    timer = threading.Timer(0.5, held.release)
+    timer.start()
+    assert run("ship", "--kubo", "memory:leaves", "--timeout", "10", home=home).code == 0
+    timer.join()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_follow(home, daemon, number):
+    """`--follow` keeps the home of a program without a keeper until a signal, then ends well."""
+    home.mkdir(mode=0o700)
+    with start("--home", home, "ship", "--follow", "--kubo", daemon.url) as process:
+        eventually(lambda: lock.holder(Home(home)) is not None)
+        with homes.Writing(home, records=5) as writing:
+            writing.log(range(10))
+            eventually(lambda: counts(home) == (10, 10, 10))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, b"")
+    assert len(out.splitlines()) == 2
+
+
+def test_follow_waits_for_the_lock(home, daemon):
+    """`--follow` waits while somebody else keeps the home, and a signal ends the wait."""
+    homes.make(home, 5)
+    held = lock.take(Home(home))
+    assert held is not None
+    with start("--home", home, "ship", "--follow", "--kubo", daemon.url) as process:
+        time.sleep(0.7)
+        held.release()
+        eventually(lambda: counts(home) == (5, 5, 5))
+        process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0
+    held = lock.take(Home(home))
+    assert held is not None
+    with start("--home", home, "ship", "--follow") as process:
+        time.sleep(0.7)
+        process.send_signal(signal.SIGINT)
+    held.release()
+    assert process.returncode == 0
+
+
+def test_interrupted_ship(home):
+    """Ctrl-C ends a ship that hangs at once, with exit code 130 and without a traceback."""
+    homes.make(home, 5)
+    with start("--home", home, "ship", "--kubo", NOWHERE) as process:
+        eventually(lambda: lock.holder(Home(home)) is not None)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert b"Traceback" not in err

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.layout import Home
+from tests import oracle
+from tests.format.mutations import cuts, flips
+from tests.workshop import lines, put_segment, refuse, seal_home
+
+
+@pytest.fixture
+def batches(home: Path) -> Batches:
+    """A log with two batches."""
+    room = Home(home).room("logs")
+    for number in range(2):
+        put_segment(room, lines(1 + number, 1 + number), number=number)
+        seal_home(home)
+    return Batches(room.current.batches)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("index", "name"),
+        [(0, "000/000000.car"), (999, "000/000999.car"), (1000, "001/001000.car"), (1_234_567, "1234/1234567.car")],
+    )
+    def test_padded(self, tmp_path: Path, index: int, name: str) -> None:
+        """Home, names: `<index // 1000>/<index>.car`, padded to 3 and 6 digits, compared as numbers."""
+        batches = Batches(tmp_path)
+        assert tmp_path / name == batches.file(index)
+        batches.file(index).parent.mkdir()
+        batches.file(index).touch()
+        assert [index] == batches.indexes()
+
+    def test_other_files(self, tmp_path: Path) -> None:
+        """A file in the wrong place, or of another name, is no batch."""
+        for name in ("000/001000.car", "000/1.car", "000/000001.car.tmp", "x/000000.car", "000001.car"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).touch()
+        assert [] == Batches(tmp_path).indexes()
+        assert [] == Batches(tmp_path / "missing").indexes()
+
+
+class TestFiles:
+    def test_facts(self, batches: Batches) -> None:
+        """Manifest and head block come first, and say which batch it is."""
+        facts = batches.facts(1)
+        assert (1, 1) == (facts.manifest.index, facts.head.index)
+        assert facts.cid == facts.head.manifest == facts.manifest.cid
+        assert [facts.cid, facts.head_cid, facts.manifest.payload] == [cid for cid, _ in batches.blocks(1)]
+        assert batches.has_payload(1, facts.manifest.payload)
+
+    def test_wrong_number(self, batches: Batches) -> None:
+        """A batch under another's number is refused."""
+        batches.file(0).write_bytes(batches.file(1).read_bytes())
+        with pytest.raises(FormatError, match="wrong number"):
+            batches.facts(0)
+
+    def test_mutants(self, batches: Batches) -> None:
+        """Cut anywhere or with a bit flipped, a batch is a FormatError, or its facts are unharmed; nothing else."""
+        data, facts = batches.file(1).read_bytes(), batches.facts(1)
+        for mutant in [*list(cuts(data))[::7], *list(flips(data))[::11]]:
+            batches.file(1).write_bytes(mutant)
+            try:
+                assert facts == batches.facts(1)
+                list(batches.blocks(1))
+            except FormatError:
+                continue
+            assert not batches.has_payload(1, facts.manifest.payload)  # cut behind the head block: as if stripped
+
+    def test_above_the_head(self, batches: Batches) -> None:
+        """Home rule 7: what lies above the head is deleted before its index is built anew."""
+        batches.remove_above(0)
+        assert [0] == batches.indexes()
+
+    @pytest.mark.parametrize("step", ["write", "fsync"])
+    def test_full_disk(self, batches: Batches, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+        """Home rule 7: a batch that could not be written and synced whole leaves no file."""
+        facts = batches.facts(1)
+        blocks = list(batches.blocks(1))
+        refuse(monkeypatch, step, OSError(errno.ENOSPC, "full"))
+        with pytest.raises(OSError, match="full"):
+            batches.write(2, facts.cid, facts.head_cid, blocks)
+        assert [0, 1] == batches.indexes()
+
+    def test_private(self, batches: Batches) -> None:
+        """Home rule 29: batches are 0600 in directories of 0700."""
+        assert 0o600 == batches.file(0).stat().st_mode & 0o777
+        assert 0o700 == batches.file(0).parent.stat().st_mode & 0o777
+
+
+class TestRetention:
+    def test_strip(self, batches: Batches, home: Path) -> None:
+        """Home rule 23: a payload goes by replacing its CAR at once; manifest and head block stay; the chain holds."""
+        facts, before = batches.facts(0), batches.file(0).stat().st_size
+        freed = batches.strip(0)
+        assert before - freed == batches.file(0).stat().st_size
+        assert facts == batches.facts(0)
+        assert not batches.has_payload(0, facts.manifest.payload)
+        (log,) = oracle.read_home(home)["logs"]
+        assert [None, 1] == [each.lines and len(each.lines) for each in log.batches]
+
+    def test_strip_fails(self, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 23: on a disk that refuses, the batch stays as it was."""
+        data = batches.file(0).read_bytes()
+        refuse(monkeypatch, "write", OSError(errno.ENOSPC, "full"))
+        with pytest.raises(OSError, match="full"):
+            batches.strip(0)
+        assert data == batches.file(0).read_bytes()
+        assert [batches.file(0), batches.file(1)] == sorted(batches.file(0).parent.iterdir())

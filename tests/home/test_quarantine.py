@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers.home import quarantine
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.segments import SegmentName
+from tests.workshop import WRITER, put_segment, spy
+
+NAME = SegmentName(WRITER, 2)
+
+
+class TestQuarantine:
+    def test_copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 4: damage is copied to `<segment>.<offset>`, synced with its directory, 0600."""
+        synced = list[int]()
+        spy(monkeypatch, os, "fsync", synced.append)
+        path = put_segment(Home(tmp_path).room("logs"), b"x" * 3_000_000)
+        descriptor = os.open(path, os.O_RDONLY)
+        kept = quarantine.put(tmp_path / "q", NAME, descriptor, 500, 2_500_000)
+        os.close(descriptor)
+        assert tmp_path / "q" / f"{WRITER}-2.500" == kept
+        assert b"x" * 2_499_500 == kept.read_bytes()
+        assert 0o600 == kept.stat().st_mode & 0o777
+        assert 2 == len(synced)
+        assert 1 == quarantine.count(tmp_path / "q")
+
+    def test_again(self, tmp_path: Path) -> None:
+        """Home rule 4: a keeper that died before the head passed the damage leaves a copy that is made again."""
+        path = put_segment(Home(tmp_path).room("logs"), b"x" * 100)
+        descriptor = os.open(path, os.O_RDONLY)
+        for _ in range(2):
+            quarantine.put(tmp_path / "q", NAME, descriptor, 10, 20)
+        os.close(descriptor)
+        assert 1 == quarantine.count(tmp_path / "q")
+
+    def test_nothing_there(self, tmp_path: Path) -> None:
+        """Where nothing was damaged, nothing is counted."""
+        assert 0 == quarantine.count(tmp_path / "q")

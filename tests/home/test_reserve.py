@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers.home import disk, reserve
+from tests.workshop import refuse, small_disk
+
+
+class TestReserve:
+    def test_allocated(self, tmp_path: Path) -> None:
+        """Home rule 22: the reserve is space that the disk has really given; it is freed once, and made again."""
+        assert reserve.make(tmp_path / "reserve")
+        assert reserve.SIZE <= disk.allocated(tmp_path)
+        assert reserve.make(tmp_path / "reserve")
+        assert reserve.give_up(tmp_path / "reserve")
+        assert not reserve.give_up(tmp_path / "reserve")
+        assert 0 == disk.allocated(tmp_path)
+        assert reserve.make(tmp_path / "reserve")
+
+    def test_no_room(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 22: on a disk that is nearly full there is no reserve, and nothing is left of the try."""
+        monkeypatch.setattr(disk, "free_bytes", lambda _: reserve.SIZE)
+        assert not reserve.make(tmp_path / "reserve")
+        monkeypatch.undo()
+        refuse(monkeypatch, "posix_fallocate", OSError(errno.ENOSPC, "full"))
+        assert not reserve.make(tmp_path / "reserve")
+        assert [] == list(tmp_path.iterdir())
+
+    def test_broken_off(self, tmp_path: Path) -> None:
+        """A reserve that is too small, as a crash may leave it, is made anew."""
+        (tmp_path / "reserve").write_bytes(b"x")
+        assert reserve.make(tmp_path / "reserve")
+        assert reserve.SIZE == (tmp_path / "reserve").stat().st_size
+
+    def test_unwritable(self, tmp_path: Path) -> None:
+        """Where nothing can be written there is no reserve and no exception."""
+        assert not reserve.make(tmp_path / "missing" / "reserve")
+        os.symlink(tmp_path / "elsewhere", tmp_path / "reserve")
+        assert not reserve.make(tmp_path / "reserve")
+        assert not (tmp_path / "elsewhere").exists()
+
+    def test_real_disk(self, tmp_path: Path) -> None:
+        """Home rule 22: on a disk that is full, giving the reserve up makes room for as many bytes."""
+        with small_disk(tmp_path / "disk", "12m") as disk_path:
+            assert reserve.make(disk_path / "reserve")
+            with pytest.raises(OSError, match="No space"):
+                disk.write_new(disk_path / "filler", [bytes(1 << 20)] * 12)
+            assert reserve.give_up(disk_path / "reserve")
+            assert reserve.SIZE == disk.write_new(disk_path / "batch", [bytes(reserve.SIZE)])

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipfs_log_handlers import subsystems
+from ipfs_log_handlers.config import Batch, Settings
+from ipfs_log_handlers.home import settings
+from ipfs_log_handlers.home.settings import Policy
+
+FALLBACK = Policy.default(Path("/h"), "logs")
+GIVEN = Policy.of(
+    Settings(
+        home=Path("/h"),
+        kubo=("http://127.0.0.1:5001", "http://127.0.0.1:5002"),
+        replicas=2,
+        batch=Batch(records=5, bytes=4096, seconds=0.5),
+        keep_days=0,
+        max_spool_bytes=1 << 20,
+        max_store_bytes=0,
+    ),
+    subsystems.get("audit"),
+)
+ODD: list[Any] = [None, True, -1, 1.5, "1", [], {}, float("nan"), float("inf"), 1 << 80, "x" * 1000, [1]]
+
+
+class TestPolicy:
+    def test_both_ways(self, tmp_path: Path) -> None:
+        """What a handler was told is what the keeper of another process reads: also 0 days and 0 bytes."""
+        settings.store(tmp_path / "settings.json", GIVEN)
+        assert GIVEN == settings.load(tmp_path / "settings.json", FALLBACK)
+        assert GIVEN == Policy.from_json(json.loads(json.dumps(GIVEN.as_json())), FALLBACK)
+
+    def test_unbounded_store(self) -> None:
+        """`max_store_bytes: None` is a setting, not a missing one."""
+        assert Policy.from_json(FALLBACK.as_json(), GIVEN).max_store_bytes is None
+
+    def test_of_the_subsystem(self) -> None:
+        """Where nothing is configured, the subsystem's own number of records and its type hold."""
+        assert (100, "audit_log") == (Policy.default(Path("/h"), "audit").records, GIVEN.type)
+        assert "unknown_here" == Policy.default(Path("/h"), "unknown_here").type
+
+    @pytest.mark.parametrize("content", [b"", b"x", b"[]", b"null", b"\xff", b"[" * 100_000])
+    def test_damaged(self, tmp_path: Path, content: bytes) -> None:
+        """Settings that cannot be read cost the defaults, nothing else."""
+        (tmp_path / "s").write_bytes(content)
+        assert FALLBACK == settings.load(tmp_path / "s", FALLBACK)
+        assert FALLBACK == settings.load(tmp_path / "missing", FALLBACK)
+
+    @pytest.mark.parametrize("name", Policy.__slots__)
+    @pytest.mark.parametrize("value", ODD, ids=repr)
+    def test_odd_values(self, name: str, value: Any) -> None:
+        """Home rule 14: an odd value in a foreign header is passed over, and the others count."""
+        found = Policy.from_json({**GIVEN.as_json(), name: value}, FALLBACK)
+        kind = type(getattr(FALLBACK, name))
+        assert isinstance(getattr(found, name), (kind, int))
+        assert all(getattr(found, each) == getattr(GIVEN, each) for each in Policy.__slots__ if each != name)
+        json.dumps(found.as_json(), allow_nan=False)
+
+    @given(
+        st.dictionaries(st.sampled_from(Policy.__slots__), st.one_of(st.integers(), st.floats(), st.sampled_from(ODD)))
+    )
+    def test_anything(self, members: dict[str, Any]) -> None:
+        """Whatever a header says, the policy can cut batches: whole numbers of at least one."""
+        found = Policy.from_json(members, FALLBACK)
+        assert all(type(value) is int and value >= 1 for value in (found.records, found.bytes, found.replicas))

@@ -1,0 +1,1 @@
+"""The keeper, step by step, on a home made by hand."""

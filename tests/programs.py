@@ -1,0 +1,93 @@
+"""Programs that tests run in processes of their own: exit, fork and kill are looked at from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ROOT", "Ended", "environment", "run", "start", "text"]
+
+ROOT = Path(__file__).resolve().parent.parent
+PRELUDE = """
+from __future__ import annotations
+import atexit, json, logging, logging.config, os, signal, sys, threading, time
+def handler(subsystem="logs", **settings):
+    return {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": subsystem, "home": HOME, **settings}
+def configure(level="INFO", names=("a",), root=("a",), **settings):
+    handlers = {each: handler(**settings) for each in names}
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "handlers": handlers,
+                               "root": {"level": level, "handlers": list(root)}})
+log = logging.getLogger("t")
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    def clean(self) -> Ended:
+        """The same, once it is sure that it ended well and that nothing complained."""
+        assert self.code == 0, f"exit {self.code}\n{self.out}\n{self.err}"
+        assert not self.err, self.err
+        return self
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a program: this checkout's package, and none of ours set."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_LOGS_")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+def text(home: Path, body: str, **names: object) -> str:
+    """A program: the prelude, the names that the test gives, the body."""
+    given = "".join(f"{name} = {value!r}\n" for name, value in {"HOME": str(home), **names}.items())
+    return PRELUDE + given + textwrap.dedent(body)
+
+
+def start(
+    home: Path, body: str, *, env: Mapping[str, str] | None = None, options: tuple[str, ...] = (), **names: object
+) -> subprocess.Popen[str]:
+    """Start a program, its standard streams piped."""
+    path = home.parent / f"program-{time.monotonic_ns()}.py"
+    path.write_text(text(home, body, **names))
+    return subprocess.Popen(
+        [sys.executable, *options, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**environment(), **(env or {})},
+        text=True,
+    )
+
+
+def run(
+    home: Path,
+    body: str,
+    *,
+    deadline_s: float = 60.0,
+    env: Mapping[str, str] | None = None,
+    options: tuple[str, ...] = (),
+    **names: object,
+) -> Ended:
+    """Run a program to its end; one that hangs is killed, and the test fails."""
+    begun = time.monotonic()
+    process = start(home, body, env=env, options=options, **names)
+    try:
+        out, err = process.communicate(timeout=deadline_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"the program hangs after {deadline_s} s\n{out}\n{err}") from None
+    return Ended(process.returncode, out, err, time.monotonic() - begun)

@@ -1,0 +1,1 @@
+"""What comes back out of a home."""

@@ -1,0 +1,309 @@
+"""Reading a home: every record once, in order, verified before it is seen, whatever happens beside it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipfs_log_handlers import IPFSHandler
+from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.home import segments
+from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.reading import dataset as dataset_module
+from ipfs_log_handlers.reading import logs as logs_module
+from ipfs_log_handlers.reading import spooled as spooled_module
+from ipfs_log_handlers.reading.dataset import Dataset, Gap, with_subsystem
+from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.reading import homes
+
+
+def read(home: Path, subsystem: str = "audit", **how: Any) -> tuple[list[int], list[Gap]]:
+    """The numbers that come out, and the gaps."""
+    gaps: list[Gap] = []
+    with Dataset(Home(home), gaps.append) as dataset:
+        return homes.numbers(dataset.records(subsystem, **how)), gaps
+
+
+def no_gap(gap: Gap) -> None:
+    """Fail where a batch could not be shown."""
+    pytest.fail(str(gap))
+
+
+def test_sealed_then_spooled(home):
+    """Batches come first, then what is still in the spool; with `sealed_only`, the batches alone."""
+    homes.make(home, 25)
+    homes.log(home, range(25, 40))
+
+    assert read(home) == (list(range(40)), [])
+    assert read(home, sealed_only=True) == (list(range(25)), [])
+
+
+def test_record_is_as_logged(home):
+    """A record is the object that was logged, with its subsystem."""
+    homes.make(home, 1)
+    with Dataset(Home(home), no_gap) as dataset:
+        (found,) = dataset.records("audit")
+
+    assert found["subsystem"] == "audit"
+    assert found["event"] == "did 0"
+    assert (found["level"], found["logger"], found["number"]) == ("info", "app.0", 0)
+    assert (found["pid"], found["seq"]) == (os.getpid(), 1)
+
+
+@pytest.mark.parametrize("line", [b'{"a":1,"seq":2}', b'{"event":"\\"subsystem\\"","seq":2}'])
+def test_subsystem_is_added(line):
+    """The subsystem is added to the bytes of a line without changing them."""
+    assert with_subsystem(line, "audit") == line[:-1] + b',"subsystem":"audit"}'
+
+
+def test_own_field_named_subsystem_is_kept():
+    """A field named `subsystem` that was logged becomes `subsystem_`."""
+    assert with_subsystem(b'{"subsystem":"x","seq":1}', "wal") == b'{"seq":1,"subsystem_":"x","subsystem":"wal"}'
+
+
+def test_former_logs_come_first(home):
+    """The records of logs that ended come before those of the current one, each once."""
+    homes.make(home, 20)
+    homes.end(home)
+    homes.log(home, range(20, 30))
+    assert read(home) == (list(range(30)), [])
+    homes.seal(home)
+    homes.end(home)
+    assert read(home) == (list(range(30)), [])
+
+
+def test_lost_head_shows_each_record_once(home):
+    """Where the head is lost, what is in batches is not shown from the spool again, and the loss is told."""
+    with homes.Writing(home) as writing:
+        writing.log(range(20))
+        homes.seal(home)
+        writing.log(range(20, 25))
+        (homes.room(home).current.head).unlink()
+        found, gaps = read(home)
+
+    assert found == list(range(25))
+    assert [(gap.kind, gap.index) for gap in gaps] == [("damaged", None)]
+
+
+def test_torn_tail_is_ignored(home):
+    """Half a line at the end of a segment is no record."""
+    homes.log(home, range(5))
+    (segment,) = homes.room(home).spool.iterdir()
+    with segment.open("ab") as stream:
+        stream.write(b'0badc0de {"time":"2026')
+
+    assert read(home) == (list(range(5)), [])
+
+
+def test_damage_in_the_spool_is_passed_over(home):
+    """A damaged line costs that record; those behind it are shown."""
+    homes.log(home, range(5))
+    (segment,) = homes.room(home).spool.iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"did 2", b"did X"))
+
+    assert read(home) == ([0, 1, 3, 4], [])
+
+
+def test_line_being_written_is_waited_for(home):
+    """A line whose last bytes come while its segment is read is not taken for damage."""
+    homes.log(home, range(3))
+    (segment,) = homes.room(home).spool.iterdir()
+    whole = segment.read_bytes()
+    cut = whole.index(b"did 1")
+    segment.write_bytes(whole[:cut])
+    real = segments.read
+
+    def read_then_complete(descriptor: int, offset: int, *, owner_gone: bool, most: int = 64 << 10) -> segments.Piece:
+        found = real(descriptor, offset, owner_gone=owner_gone, most=most)
+        segment.write_bytes(whole)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "read", read_then_complete)
+        patch.setattr(os, "fstat", lambda _: os.stat_result([0] * 6 + [len(whole)] + [0] * 3))
+        found, _ = read(home)
+    assert found[:2] == [0, 1]
+
+
+def test_damaged_batch_is_a_gap(home):
+    """Nothing of a damaged batch is shown, the gap is named, and those behind it go on."""
+    homes.make(home, 30)
+    path = Batches(homes.room(home).current.batches).file(1)
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    found, gaps = read(home)
+
+    assert found == [*range(10), *range(20, 30)]
+    assert [(gap.kind, gap.subsystem, gap.index) for gap in gaps] == [("damaged", "audit", 1)]
+    path.unlink()
+    assert read(home)[0] == found
+
+
+def test_foreign_batch_is_not_shown(home):
+    """A whole and valid batch in the place of another is a gap."""
+    homes.make(home, 30)
+    batches = Batches(homes.room(home).current.batches)
+    homes.splice(batches.file(0), batches.file(2))
+
+    found, gaps = read(home)
+    assert found == list(range(20))
+    assert [gap.index for gap in gaps] == [2]
+
+
+def test_payload_that_left_is_fetched(home):
+    """A payload that retention took away comes from the store; without one the gap is named."""
+    store = MemoryStore.named("fetch")
+    homes.log(home, range(30), kubo="memory:fetch")
+    homes.ship(home, "memory:fetch")
+    homes.strip(home, 1)
+    assert read(home) == (list(range(30)), [])
+
+    store.mood = "down"
+    found, gaps = read(home)
+    assert found == [*range(10), *range(20, 30)]
+    assert [(gap.kind, gap.index) for gap in gaps] == [("absent", 1)]
+
+
+def test_payload_that_a_store_forged_is_not_shown(home):
+    """What a store gives is rehashed."""
+    store = MemoryStore.named("forge")
+    homes.log(home, range(20), kubo="memory:forge")
+    homes.ship(home, "memory:forge")
+    payload = Batches(homes.room(home).current.batches).facts(0).manifest.payload
+    homes.strip(home, 0)
+    store.blocks[payload] += b"x"
+
+    found, gaps = read(home)
+    assert found == list(range(10, 20))
+    assert [gap.index for gap in gaps] == [0]
+
+
+def test_large_batch_is_inflated_twice(home, monkeypatch):
+    """A batch that is too large to hold is verified whole before its first record is shown, too."""
+    monkeypatch.setattr(dataset_module, "_HELD", 0)
+    homes.make(home, 30)
+    assert read(home) == (list(range(30)), [])
+
+
+def test_giant_record(home):
+    """A record larger than a block lies in a UnixFS payload, and comes back whole."""
+    text = os.urandom(1_200_000).hex()
+    with homes.Writing(home) as writing:
+        writing.handler.handle(homes.record(0, text=text))
+    homes.seal(home)
+    with Dataset(Home(home), no_gap) as dataset:
+        (found,) = dataset.records("audit")
+    assert found["text"] == text
+
+
+def test_one_batch_by_cid(home):
+    """One batch is found by the CID of its manifest or of its payload, and by no other."""
+    homes.make(home, 30)
+    homes.make(home, 5, "wal")
+    facts = Batches(homes.room(home).current.batches).facts(1)
+    with Dataset(Home(home), no_gap) as dataset:
+        for cid in (facts.cid, facts.manifest.payload):
+            found = dataset.batch(cid)
+            assert found is not None
+            assert [(name, line.split(b'"event":"')[1][:6]) for name, line in found] == [
+                ("audit", b"did %d" % number) for number in range(10, 20)
+            ]
+        assert dataset.batch(Cid.of(0x55, b"another")) is None
+
+
+@pytest.mark.parametrize("moment", ["after the head was read", "after the spool was listed", "between two segments"])
+def test_sealing_in_between(home, monkeypatch, moment):
+    """Where the keeper seals and unlinks in the middle of a reading, no record is missed and none comes twice."""
+    homes.make(home, 10)
+    for start in (10, 20, 30):
+        homes.log(home, range(start, start + 10))
+    sealed: list[bool] = []
+
+    def seal_once() -> None:
+        if not sealed:
+            sealed.append(True)
+            homes.seal(home)
+
+    real_listing, real_pieces, real_logs = segments.listing, spooled_module.pieces, logs_module.logs_of
+    seen: list[int] = []
+
+    def listing(spool: Path) -> Any:
+        if moment == "after the head was read" and seen:
+            seal_once()
+        return real_listing(spool)
+
+    def logs_of(room: Any) -> Any:
+        found = real_logs(room)
+        seen.append(1)
+        return found
+
+    def pieces(path: Path, offset: int) -> Any:
+        if moment == "after the spool was listed":
+            seal_once()
+        yield from real_pieces(path, offset)
+        if moment == "between two segments":
+            seal_once()
+
+    monkeypatch.setattr(segments, "listing", listing)
+    monkeypatch.setattr(dataset_module, "pieces", pieces)
+    monkeypatch.setattr(dataset_module, "logs_of", logs_of)
+    found, gaps = read(home)
+
+    assert sealed
+    assert gaps == []
+    assert sorted(found) == list(range(40))
+
+
+def test_new_log_in_between(home, monkeypatch):
+    """Where a log ends while it is read, its files move, and no record is missed and none comes twice."""
+    homes.make(home, 30)
+    real = Dataset._batch
+    ended: list[bool] = []
+
+    def batch(self: Dataset, log: Any, index: int, walk: Any) -> Any:
+        if index == 1 and not ended:
+            ended.append(True)
+            homes.end(home)
+            homes.make(home, 0)
+        yield from real(self, log, index, walk)
+
+    monkeypatch.setattr(Dataset, "_batch", batch)
+    assert read(home) == (list(range(30)), [])
+    assert ended
+
+
+def test_reading_beside_writers_and_a_keeper(home):
+    """A reading beside writers and the keeper has every record that was durable when it began, each once, in order."""
+    handler = IPFSHandler("audit", home=home, batch={"records": 50, "seconds": 0.05})
+    stop = threading.Event()
+    done = [0, 0]
+
+    def write(which: int) -> None:
+        while not stop.is_set():
+            handler.handle(homes.record(done[which] * 2 + which))
+            done[which] += 1
+            if done[which] % 100 == 0:
+                stop.wait(0.002)
+
+    threads = [threading.Thread(target=write, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(25):
+            due = list(done)
+            with Dataset(Home(home), no_gap) as dataset:
+                found = [] if not homes.room(home).path.exists() else homes.numbers(dataset.records("audit"))
+            for which in (0, 1):
+                own = [number // 2 for number in found if number % 2 == which]
+                assert own == list(range(len(own)))
+                assert len(own) >= due[which]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        handler.close()
+    assert sorted(read(home)[0]) == sorted([n * 2 for n in range(done[0])] + [n * 2 + 1 for n in range(done[1])])

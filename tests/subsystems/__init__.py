@@ -1,0 +1,1 @@
+"""What is registered, and where records are sent."""

@@ -1,0 +1,439 @@
+"""Forks, pools and daemonizers: no child hangs, none repeats what its parent logged, nothing is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers.home import segments
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.segments import Header
+from ipfs_log_handlers.keeper.loop import NoGuest
+from ipfs_log_handlers.keeper.thread import keep_now
+from tests import oracle, programs
+from tests.lying import LyingDaemon, Said
+
+FORKS_WARN = ("-W", "ignore::DeprecationWarning")
+"""3.12 and later warn of a fork beside threads; that is the program's choice."""
+
+
+def everything(home: Path) -> list[dict]:
+    """Adopt what dead processes left, seal it, and return every record."""
+    assert keep_now(Home(home), NoGuest(), timeout=60.0, stores=())
+    assert [] == oracle.spooled(home)
+    return oracle.sealed_records(home)
+
+
+# -- os.fork
+
+HAMMER = """
+    configure(**SETTINGS)
+    stop = threading.Event(); counts = [0] * 4; ready = threading.Semaphore(0)
+    def hammer(n):
+        while not stop.is_set():
+            log.info("t%d %d", n, counts[n]); counts[n] += 1
+            if counts[n] == WARM: ready.release()
+            if PAUSE: time.sleep(PAUSE)
+    threads = [threading.Thread(target=hammer, args=(n,)) for n in range(4)]
+    for each in threads: each.start()
+    if WARM:
+        for each in threads: ready.acquire()
+    failed = []
+    for n in range(FORKS):
+        pid = os.fork()
+        if pid == 0:
+            import faulthandler; faulthandler.dump_traceback_later(20, exit=True)
+            log.info("child %d", n)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if status: failed.append((n, status)); break
+    stop.set()
+    for each in threads: each.join()
+    log.info("parent, after the forks")
+    assert not failed, failed
+    print(json.dumps(counts))
+"""
+
+
+def check_hammer(home: Path, counts: list[int], forks: int) -> None:
+    """Every record of `HAMMER` is there once, each thread's in order, each child's under its own pid."""
+    records = everything(home)
+    events = [record["event"] for record in records]
+    expected = [f"t{n} {i}" for n in range(4) for i in range(counts[n])]
+    oracle.exactly_once([*expected, *(f"child {n}" for n in range(forks)), "parent, after the forks"], events)
+    by_event = {record["event"]: record["pid"] for record in records}
+    parent = by_event["parent, after the forks"]
+    assert parent not in {by_event[f"child {n}"] for n in range(forks)}
+    assert {parent} == {by_event[event] for event in expected}
+    for n in range(4):
+        assert [f"t{n} {i}" for i in range(counts[n])] == [each for each in events if each.startswith(f"t{n} ")]
+
+
+def test_a_hundred_forks_beside_four_threads_that_log(home):
+    """100 children, forked while 4 threads log and the keeper seals, log once each and leave by `os._exit`."""
+    settings = {"batch": {"records": 50, "seconds": 0.05}}
+
+    ended = programs.run(
+        home, HAMMER, options=FORKS_WARN, SETTINGS=settings, FORKS=100, WARM=50, PAUSE=0.0005, deadline_s=120
+    ).clean()
+
+    check_hammer(home, json.loads(ended.out), 100)
+
+
+@pytest.mark.parametrize("warm", [0, 1, 3])
+def test_forks_while_the_first_records_are_logged(home, kubo, warm):
+    """Forks in the first moments, while rooms and libraries are being imported, leave no child that hangs."""
+    ended = programs.run(
+        home,
+        HAMMER,
+        options=FORKS_WARN,
+        SETTINGS={"kubo": kubo.host_url, "batch": {"records": 50, "seconds": 0.05}},
+        FORKS=40,
+        WARM=warm,
+        PAUSE=0.002,
+        deadline_s=120,
+    ).clean()
+
+    check_hammer(home, json.loads(ended.out), 40)
+
+
+def test_forks_while_the_keeper_ships(home, kubo):
+    """Forks while uploads are under way: the parent's keeper goes on, no child touches its connections."""
+    body = HAMMER.replace(
+        "stop = threading.Event()",
+        "[h] = logging.getLogger().handlers\n    log.info('t0 0'); h.flush(); stop = threading.Event()",
+    ).replace("counts = [0] * 4", "counts = [1, 0, 0, 0]")
+    settings = {"kubo": kubo.host_url, "batch": {"records": 20, "seconds": 0.05}, "flush_timeout": 20.0}
+
+    ended = programs.run(
+        home, body, options=FORKS_WARN, SETTINGS=settings, FORKS=60, WARM=20, PAUSE=0.001, deadline_s=120
+    ).clean()
+
+    [log] = oracle.read_home(home)["logs"]
+    there = oracle.read_daemon(lambda cid: kubo.rpc(f"block/get?arg={cid}&offline=true"), log.head_cid)
+    assert "parent, after the forks" in [record["event"] for record in there.records]
+    check_hammer(home, json.loads(ended.out), 60)
+
+
+def test_a_child_inherits_no_lock_and_frees_none(home):
+    """While the parent keeps the home a child neither holds nor frees its locks; when it leaves they are free."""
+    body = """
+        configure(batch={"seconds": 0.05, "records": 10})
+        from pathlib import Path
+        log.info("parent")
+        [h] = logging.getLogger().handlers
+        h.flush()
+        held = {p for p in Path(HOME).rglob("*") if p.name == "keeper.lock" or p.suffix == ".seg"}
+        def open_here():
+            found = set()
+            for each in os.listdir("/proc/self/fd"):
+                try: found.add(os.readlink("/proc/self/fd/" + each))
+                except OSError: pass
+            return found & {str(p) for p in held}
+        assert len(open_here()) == 2, open_here()
+        asked, told = os.pipe(), os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.write(told[1], json.dumps(sorted(open_here())).encode())
+            os.read(asked[0], 1)  # outlives the parent's keeper
+            os._exit(0)
+        print(os.read(told[0], 999).decode())
+        import fcntl
+        for path in held:  # still locked, though the child closed its copies
+            with open(path) as file:
+                try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB); print("free:", path.name)
+                except BlockingIOError: pass
+        logging.shutdown()
+        for path in held:
+            if path.exists():
+                with open(path) as file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(asked[1], b"x")
+        os.waitpid(pid, 0)
+    """
+
+    ended = programs.run(home, body, options=FORKS_WARN).clean()
+
+    assert ["[]"] == ended.out.splitlines()
+
+
+def test_a_child_that_lives_on_keeps_and_ships(home, kubo):
+    """The parent leaves at once, the child goes on and logs, as a daemonizer does: all is shipped at its end."""
+    body = """
+        configure(kubo=KUBO, flush_timeout=20.0)
+        for i in range(10): log.info("parent %d", i)
+        [h] = logging.getLogger().handlers
+        h.flush()
+        if os.fork(): os._exit(0)
+        os.setsid()
+        for i in range(10): log.info("child %d", i)
+    """
+
+    programs.run(home, body, KUBO=kubo.host_url, options=FORKS_WARN).clean()
+
+    [log] = oracle.read_home(home)["logs"]
+    assert log.head_cid in kubo.pins()
+    oracle.exactly_once(
+        [f"{who} {i}" for who in ("parent", "child") for i in range(10)], [record["event"] for record in log.records]
+    )
+
+
+def test_a_child_of_a_program_with_a_silent_store_leaves_in_time(home):
+    """A child that ends normally beside a silent store has its own deadline, and no more than that."""
+    with LyingDaemon() as daemon:
+        daemon.always("version", Said(then="hang"))
+        body = """
+            configure(kubo=KUBO, flush_timeout=1.5)
+            log.info("parent")
+            [h] = logging.getLogger().handlers
+            h.flush()
+            begun = time.monotonic()
+            pid = os.fork()
+            log.info("child" if pid == 0 else "parent again")
+            if pid == 0: sys.exit(0)
+            os.waitpid(pid, 0)
+            print(time.monotonic() - begun)
+        """
+        ended = programs.run(home, body, KUBO=daemon.url, options=FORKS_WARN).clean()
+
+    assert float(ended.out) < 1.5 + 2.0
+    oracle.exactly_once(["parent", "child", "parent again"], [record["event"] for record in everything(home)])
+
+
+# -- multiprocessing
+
+IN_CHILDREN = """
+    import multiprocessing
+    def work(n):
+        if METHOD != "fork": configure(**SETTINGS)
+        log.info("worker %d", n)
+    if __name__ == "__main__":
+        configure(**SETTINGS)
+        log.info("parent")
+        context = multiprocessing.get_context(METHOD)
+        RUN
+        log.info("parent")
+"""
+KINDS = {
+    "Process": """
+        children = [context.Process(target=work, args=(n,)) for n in range(10)]
+        for each in children: each.start()
+        for each in children: each.join()
+        assert [0] * 10 == [each.exitcode for each in children]""",
+    "Pool closed": """
+        pool = context.Pool(3)
+        pool.map(work, range(10)); pool.close(); pool.join()""",
+    "Pool terminated": """
+        with context.Pool(3) as pool: pool.map(work, range(10))""",
+    "Executor": """
+        from concurrent.futures import ProcessPoolExecutor
+        with ProcessPoolExecutor(3, mp_context=context) as pool: list(pool.map(work, range(10)))""",
+}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_records_of_pools_and_processes(home, kubo, method, kind):
+    """Ten records of workers: ten arrive, none twice, whether workers end by themselves, are closed or terminated."""
+    settings = {"kubo": kubo.url, "flush_timeout": 20.0}
+    body = IN_CHILDREN.replace("RUN", KINDS[kind].strip())
+
+    ended = programs.run(home, body, METHOD=method, SETTINGS=settings, options=("-W", "ignore")).clean()
+
+    # Those of a terminated worker may still be in the spool: any keeper adopts them.
+    assert keep_now(Home(home), NoGuest(), timeout=30.0)
+    [log] = oracle.read_home(home)["logs"]
+    oracle.exactly_once(
+        ["parent", "parent", *(f"worker {n}" for n in range(10))], [record["event"] for record in log.records]
+    )
+    assert log.head_cid in kubo.pins()
+    assert ended.seconds < 20.0
+
+
+def test_a_child_process_has_shipped_when_it_is_joined(home, kubo):
+    """The end of a multiprocessing child flushes, as that of a program does: its record is on the store then."""
+    body = """
+        import multiprocessing
+        def work(): log.info("worker")
+        if __name__ == "__main__":
+            configure(kubo=KUBO, flush_timeout=20.0)
+            child = multiprocessing.get_context("fork").Process(target=work)
+            child.start(); child.join()
+            os._exit(0)
+    """
+
+    programs.run(home, body, KUBO=kubo.url, options=FORKS_WARN).clean()
+
+    [log] = oracle.read_home(home)["logs"]
+    assert ["worker"] == [record["event"] for record in log.records]
+    assert log.head_cid in kubo.pins()
+
+
+# -- exec, daemonizers
+
+
+def test_exec_begins_a_new_writer(home):
+    """A program that execs itself keeps its pid and gets a new writer; no descriptor of ours is inherited."""
+    body = """
+        configure()
+        log.info("turn %s", os.environ.get("TURN", "0"))
+        if "TURN" not in os.environ:
+            os.environ["TURN"] = "1"
+            os.execv(sys.executable, [sys.executable, __file__])
+        print(len([p for p in os.listdir("/proc/self/fd")]))
+    """
+
+    programs.run(home, body).clean()
+
+    records = everything(home)
+    oracle.exactly_once(["turn 0", "turn 1"], [record["event"] for record in records])
+    assert 1 == len({record["pid"] for record in records})
+    assert 2 == len({record["_writer"] for record in records})
+
+
+@pytest.mark.parametrize("ships", [True, False])
+def test_a_daemonizer_that_closes_everything(home, kubo, ships):
+    """All descriptors are closed under the program: once a tick has passed nothing of ours lands in another's file."""
+    body = """
+        if not SHIPS: KUBO = None
+        configure(kubo=KUBO, flush_timeout=20.0, batch={"records": 10, "seconds": 0.1})
+        log.info("before")
+        [h] = logging.getLogger().handlers
+        h.flush()
+        from ipfs_log_handlers.process import HomeProcess
+        [here] = HomeProcess.everywhere()
+        writer = here.writers["logs"]
+        assert writer._segment is not None
+        os.closerange(3, 256)
+        files = [os.open(f"{HOME}-other-{n}", os.O_RDWR | os.O_CREAT) for n in range(60)]
+        end = time.monotonic() + 20
+        while writer._segment is not None and time.monotonic() < end: time.sleep(0.005)
+        assert writer._segment is None, "no tick came"
+        for i in range(30): log.info("after %d", i)
+        logging.shutdown()
+        for number in files: os.fstat(number)  # nobody closed what is not his
+        print([os.fstat(number).st_size for number in files if os.fstat(number).st_size])
+    """
+
+    ended = programs.run(home, body, KUBO=kubo.url, SHIPS=ships).clean()
+
+    assert "[]\n" == ended.out
+    oracle.exactly_once(["before", *(f"after {i}" for i in range(30))], [r["event"] for r in everything(home)])
+    if ships:
+        [log] = oracle.read_home(home)["logs"]
+        assert log.head_cid in kubo.pins()
+
+
+def test_a_daemonizer_that_forks_twice(home, kubo):
+    """Double fork, setsid, every descriptor closed, standard streams on /dev/null: the daemon logs and ships."""
+    body = """
+        configure(kubo=KUBO, flush_timeout=20.0)
+        log.info("starting")
+        read, write = os.pipe()
+        if os.fork():
+            os.close(write)
+            os.read(read, 1)  # until the daemon has ended
+            os._exit(0)
+        os.setsid()
+        if os.fork(): os._exit(0)
+        for number in range(256):
+            if number != write:
+                try: os.close(number)
+                except OSError: pass
+        for _ in range(3): os.open(os.devnull, os.O_RDWR)
+        for i in range(20): log.info("daemon %d", i)
+    """
+
+    programs.run(home, body, KUBO=kubo.url, options=FORKS_WARN).clean()
+
+    assert keep_now(Home(home), NoGuest(), timeout=30.0)
+    [log] = oracle.read_home(home)["logs"]
+    oracle.exactly_once(["starting", *(f"daemon {i}" for i in range(20))], [record["event"] for record in log.records])
+
+
+# -- adoption
+
+
+def test_two_processes_race_to_adopt(home):
+    """What a killed program left is adopted once, however many start at the same moment."""
+    body = """
+        configure(batch={"records": 7})
+        for i in range(100): log.info("left %d", i)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert -9 == programs.run(home, body).code
+    rivals = """
+        configure(batch={"records": 7})
+        sys.stdin.readline()
+        log.info("rival %d", NUMBER)
+    """
+    started = [programs.start(home, rivals, NUMBER=n) for n in range(4)]
+    for each in started:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    for each in started:
+        _, err = each.communicate(timeout=60)
+        assert (0, "") == (each.returncode, err)
+
+    events = [record["event"] for record in everything(home)]
+    oracle.exactly_once([*(f"left {i}" for i in range(100)), *(f"rival {n}" for n in range(4))], events)
+
+
+def test_a_process_that_is_not_the_keeper_asks_the_one_that_is(home, kubo):
+    """A short program beside a long one flushes through the other's keeper, and need not wait for its deadline."""
+    long_lived = """
+        configure(kubo=KUBO, batch={"seconds": 3600.0})
+        log.info("long")
+        [h] = logging.getLogger().handlers
+        h.flush()
+        print("keeping", flush=True)
+        sys.stdin.readline()
+    """
+    keeper = programs.start(home, long_lived, KUBO=kubo.url)
+    assert keeper.stdout is not None
+    assert "keeping\n" == keeper.stdout.readline()
+
+    short = programs.run(
+        home, 'configure(kubo=KUBO, batch={"seconds": 3600.0}, flush_timeout=30.0); log.info("short")', KUBO=kubo.url
+    ).clean()
+    [log] = oracle.read_home(home)["logs"]
+
+    assert short.seconds < 10.0
+    assert ["long", "short"] == [record["event"] for record in log.records]
+    assert log.head_cid in kubo.pins()
+    _, err = keeper.communicate("\n", timeout=30)
+    assert (0, "") == (keeper.returncode, err)
+
+
+def test_a_keeper_that_sweeps_as_a_segment_is_made_costs_no_record(home, monkeypatch):
+    """A foreign keeper may take a segment for a leftover before its writer has locked it: it is made again."""
+    spool = home / "logs" / "spool"
+    header = Header(writer="0" * 16, subsystem="logs", host="h", pid=1, started="2026-01-01T00:00:00Z", settings={})
+    program = f"""
+from pathlib import Path
+from ipfs_log_handlers.home import segments
+segments.sweep(Path({str(spool)!r}))
+"""
+    lock = fcntl.flock
+    swept: Counter[str] = Counter()
+
+    def late(descriptor: int, how: int) -> None:
+        if swept["times"] < 2:
+            swept["times"] += 1
+            subprocess.run([sys.executable, "-c", program], env=programs.environment(), check=True)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    made = segments.create(spool, header, 0, sync=False)
+
+    assert 2 == swept["times"]
+    assert made.intact()
+    assert ["0" * 16 + "-0.seg"] == os.listdir(spool)
+    made.close()

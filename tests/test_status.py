@@ -1,0 +1,226 @@
+"""Status tells what is durable, sealed and shipped from the home alone, and adds up."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipfs_log_handlers import IPFSHandler
+from ipfs_log_handlers.home import lock, segments, shipped
+from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.shipped import Mark, Trouble
+from ipfs_log_handlers.status import status
+from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.reading import homes
+
+KEYS = {
+    "subsystem", "durable", "sealed", "shipped", "dropped", "quarantined", "set_aside", "spool_bytes", "store_bytes",
+    "oldest_unshipped", "head", "keeper", "last_error", "next_retry",
+}  # fmt: skip
+
+
+def one(home: Path, **how: Any) -> dict[str, Any]:
+    """The status of the one subsystem."""
+    (found,) = status(home, **how)
+    return found
+
+
+def counts(home: Path) -> tuple[int, int, int]:
+    """Durable, sealed, shipped."""
+    found = one(home)
+    return found["durable"], found["sealed"], found["shipped"]
+
+
+def mark(home: Path, upto: int, name: str = "x", **more: Any) -> None:
+    """What a store has confirmed."""
+    log = Batches(homes.room(home).current.batches).facts(0).manifest.log
+    address = f"memory:{name}"
+    shipped.store(homes.room(home).current.shipped, name, Mark(log=log, address=address, upto=upto, **more))
+
+
+def test_no_home(home):
+    """A home that is not there yet has nothing to tell."""
+    assert status(home) == []
+
+
+def test_keys(home):
+    """The keys are those that are promised, and the whole is JSON."""
+    homes.make(home, 1)
+    found = one(home)
+    assert found.keys() == KEYS
+    assert json.loads(json.dumps(found)) == found
+    assert found["head"].startswith("bafy")
+    assert found["keeper"] is None
+    assert found["spool_bytes"] == 0
+    assert found["store_bytes"] > 0
+
+
+def test_journey_of_records(home):
+    """Records are durable, then sealed, then shipped, and each number contains the next."""
+    homes.log(home, range(25), kubo="memory:journey")
+    assert counts(home) == (25, 0, 0)
+    assert one(home)["spool_bytes"] > 0
+    assert one(home)["head"] is None
+    homes.seal(home)
+    assert counts(home) == (25, 25, 0)
+    homes.ship(home, "memory:journey")
+    homes.log(home, range(25, 30), kubo="memory:journey")
+    assert counts(home) == (30, 25, 25)
+
+
+def test_torn_line_is_not_counted(home):
+    """Half a line, or one whose checksum does not hold, is no durable record."""
+    homes.log(home, range(5))
+    (segment,) = homes.room(home).spool.iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"did 2", b"did X") + b'0badc0de {"t')
+    assert counts(home) == (4, 0, 0)
+
+
+def test_part_of_it_shipped(home):
+    """Only the batches that are confirmed count as shipped, above `upto` and with batches set aside, too."""
+    homes.make(home, 45)
+    mark(home, 2)
+    assert counts(home) == (45, 45, 30)
+    mark(home, 0, beyond=(4,))
+    assert counts(home) == (45, 45, 15)
+    mark(home, 4, aside=(shipped.Aside(1, "bad hash"),))
+    assert counts(home) == (45, 45, 35)
+    assert one(home)["set_aside"] == 1
+
+
+def test_replicas(home):
+    """A batch is shipped once as many stores as configured have confirmed it."""
+    homes.log(home, range(40), kubo=["memory:a", "memory:b", "memory:c"], replicas=2)
+    homes.seal(home)
+    mark(home, 3, "a")
+    assert counts(home)[2] == 0
+    mark(home, 1, "b")
+    assert counts(home)[2] == 20
+    mark(home, 2, "c")
+    assert counts(home)[2] == 30
+
+
+def test_former_logs_count(home):
+    """The numbers go on over logs that ended, whether their head is there or not."""
+    homes.make(home, 20)
+    homes.end(home)
+    homes.log(home, range(5))
+    assert counts(home) == (25, 20, 0)
+    homes.seal(home)
+    assert counts(home) == (25, 25, 0)
+    homes.room(home).current.head.unlink()
+    homes.make(home, 10)
+    homes.make(home, 10)
+    assert counts(home) == (45, 45, 0)
+
+
+def test_oldest_unshipped(home):
+    """The age is that of the oldest record that no store has, in a batch or in the spool; without a store, none."""
+    homes.make(home, 10, "wal")
+    assert one(home)["oldest_unshipped"] is None
+    homes.log(home, range(10), "wal", kubo="memory:old")
+    time.sleep(0.3)
+    homes.log(home, range(10), "wal", kubo="memory:old")
+    assert 0.3 <= one(home)["oldest_unshipped"] < 60
+    homes.seal(home)
+    assert 0.3 <= one(home)["oldest_unshipped"] < 60
+    homes.ship(home, "memory:old")
+    assert one(home)["oldest_unshipped"] is None
+
+
+def test_trouble_with_a_store(home):
+    """What went wrong last is told with the time of the next try, until the store has everything."""
+    store = MemoryStore.named("trouble")
+    store.mood = "down"
+    homes.log(home, range(10), kubo="memory:trouble")
+    homes.ship(home, "memory:trouble")
+    found = one(home)
+    assert "cannot be reached" in found["last_error"]
+    assert found["next_retry"].endswith("Z")
+    store.mood = "up"
+    homes.ship(home, "memory:trouble")
+    assert (one(home)["last_error"], one(home)["next_retry"]) == (None, None)
+
+
+def test_newest_trouble_is_told(home):
+    """Of two stores in trouble, the later trouble is told."""
+    homes.make(home, 10)
+    mark(home, -1, "a", trouble=Trouble("refused", "old", 1.0, 2.0))
+    mark(home, -1, "b", trouble=Trouble("silent", "new", 3.0, 4.0))
+    assert one(home)["last_error"] == "new"
+    assert one(home)["next_retry"] == "1970-01-01T00:00:04.000000Z"
+
+
+def test_damaged_head_is_told(home):
+    """A head that cannot be read is the last error; the records in the batches are still counted."""
+    homes.make(home, 20)
+    homes.room(home).current.head.write_bytes(b"junk")
+    found = one(home)
+    assert "head" in found["last_error"]
+    assert found["sealed"] == 20
+
+
+def test_keeper_is_named(home):
+    """While somebody keeps the home, host and pid are told."""
+    homes.make(home, 1)
+    held = lock.take(Home(home))
+    assert held is not None
+    assert one(home)["keeper"].keys() == {"host", "pid"}
+    held.release()
+    assert one(home)["keeper"] is None
+
+
+def test_dropped_records_are_told_once(home, monkeypatch):
+    """A dropped record is counted while this process alone knows it, when it stands in the spool, and when sealed."""
+    handler = IPFSHandler("audit", home=home, keeper="none")
+    real = segments.create
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr(segments, "create", refuse)
+    for number in range(3):
+        handler.handle(homes.record(number))
+    (found,) = handler.status()
+    assert sum(found["dropped"].values()) == 3
+    monkeypatch.setattr(segments, "create", real)
+    time.sleep(0.15)
+    handler.handle(homes.record(3))
+    assert sum(handler.status()[0]["dropped"].values()) == 3
+    assert sum(one(home)["dropped"].values()) == 3
+    handler.close()
+    homes.seal(home)
+    assert sum(one(home)["dropped"].values()) == 3
+    assert sum(handler.status()[0]["dropped"].values()) == 3
+    assert one(home)["durable"] == 1
+
+
+def test_records_without_their_fields_are_counted(home):
+    """A handler's own status counts the records that lack fields which their event requires."""
+    handler = IPFSHandler("audit", home=home, keeper="none")
+    handler.handle(homes.record(1, event="audit.event"))
+    handler.handle(homes.record(2))
+    assert handler.status()[0]["incomplete"] == 1
+    assert handler.status()[0]["durable"] == 2
+    handler.close()
+
+
+def test_many_shipped_batches_cost_no_manifest(home, monkeypatch):
+    """Where all is shipped, or nothing, no manifest is read."""
+    homes.make(home, 50)
+
+    def facts(self: Batches, index: int) -> Any:
+        pytest.fail("a manifest was read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "facts", facts)
+        assert counts(home) == (50, 50, 0)
+    mark(home, 4)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "facts", facts)
+        assert counts(home) == (50, 50, 50)
