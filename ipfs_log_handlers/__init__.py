@@ -1,16 +1,16 @@
 """Python logging, kept for good: signed, content-addressed batches on IPFS by logging configuration alone.
 
-    handler.py, processors.py   records come in: logging and structlog
-    recorder.py, fields.py      what was logged becomes event and fields
-    writer.py                   the line becomes durable
-    process.py                  this process in a home: writers, keeper's thread, one deadline
-    subsystems/                 what each subsystem logs
-    format/                     what the bytes mean
-    home/                       a directory, one module for each thing in it
-    keeper/                     seal and ship
-    stores/                     where batches go
-    reading/, status.py         records come back
-    cli/                        ipfs-logs
+handler.py, processors.py   records come in: logging and structlog
+recorder.py, fields.py      what was logged becomes event and fields
+writer.py                   the line becomes durable
+process.py                  this process in a home: writers, keeper's thread, one deadline
+subsystems/                 what each subsystem logs
+format/                     what the bytes mean
+home/                       a directory, one module for each thing in it
+keeper/                     seal and ship
+stores/                     where batches go
+reading/, status.py         records come back
+cli/                        ipfs-logs
 """
 
 from __future__ import annotations

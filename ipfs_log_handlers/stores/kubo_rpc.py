@@ -27,7 +27,7 @@ from ipfs_log_handlers.stores.kubo_answers import MAX_LINE, failure
 if TYPE_CHECKING:
     from ipfs_log_handlers.stores import Shipment
 
-__all__ = ["CONNECT_S", "KeeperResolver", "KuboRpc", "Upload"]
+__all__ = ["CONNECT_S", "KeeperResolver", "KuboRpc", "Upload", "read"]
 
 CONNECT_S: Final = 5.0
 """For one connection: loopback needs none of it, and a lost SYN is sent again after one second and after three."""
