@@ -28,6 +28,8 @@ REFUSED = {"bash", "pycon", "sh", "shell", "zsh"}
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL
 )
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+"""Bold and colours, which a page does not show."""
 _NOTE = re.compile(r"<!-- (not run|file): *(\S.*?) *-->\s*\Z")
 
 
@@ -138,7 +140,7 @@ def shell(command: str, directory: Path, environment: dict[str, str]) -> str:
         os.close(terminal)
         printed = b"".join(_until_closed(screen))
         os.close(screen)
-    text = printed.decode().replace("\r\n", "\n")
+    text = _STYLE.sub("", printed.decode().replace("\r\n", "\n"))
     assert child.returncode == 0, f"`{command}` ended with {child.returncode}:\n{text}"
     return text
 
