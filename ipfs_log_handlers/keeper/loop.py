@@ -35,6 +35,8 @@ TICK: Final = 0.2
 """Seconds between two looks at the spool."""
 _OTHERS_EVERY: Final = 1.0
 _PAUSE: Final = 0.0002
+_REST: Final = 6.0
+"""Seconds of rest for each second of work beside a running program: a flood waits on the disk."""
 _STEPS_A_TURN: Final = 16
 _LONGEST_WAIT: Final = 60.0
 _DENIED_WAIT: Final = 60.0
@@ -245,9 +247,11 @@ class Keeper:
 
     async def _paced(self, steps: Iterator[None], *, gentle: bool) -> None:
         """Run the steps of a seal; between them the program, and the uploads of this loop, get their turn."""
+        worked = time.thread_time()
         for count, _ in enumerate(steps):
             if gentle:
-                time.sleep(_PAUSE)  # shorter than the loop's own clock can
+                time.sleep(max(_PAUSE, _REST * (time.thread_time() - worked)))  # shorter than the loop's own clock can
+                worked = time.thread_time()
             if count % _STEPS_A_TURN == 0:
                 await asyncio.sleep(0)
 
