@@ -37,6 +37,7 @@ __all__ = [
     "remove",
     "replace",
     "same_file",
+    "sweep",
     "sync_data",
     "sync_directory",
     "take_lock",
@@ -246,6 +247,14 @@ def remove(path: Path) -> None:
     """Unlink a file if it is there."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+
+
+def sweep(path: Path) -> None:
+    """Remove what a process left of a `replace` when it was killed; only where nobody else writes now."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(path):
+            if name.endswith(".tmp"):
+                remove(path / name)
 
 
 def sync_directory(path: Path) -> None:

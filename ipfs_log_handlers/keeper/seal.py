@@ -83,7 +83,6 @@ class Sealer:
         self.room = room
         self.spool = Spool(room)
         self.policy = settings.load(room.settings, Policy.default(lock.home.path, room.name))
-        self.conflict: str | None = None
         self._lock = lock
         self._batches = Batches(room.current.batches)
         self._newest_header = ""
@@ -96,6 +95,8 @@ class Sealer:
                 found=kind,
                 hint="Two machines could sign one index there. Put the home on a local disk.",
             )
+        for directory in (lock.home.path, room.path, room.current.shipped):
+            disk.sweep(directory)
         key = keys.load(lock.home)
         self.standing: Standing = stand(room, key.name if key else None)
         self._cids: dict[int, Cid] = {}

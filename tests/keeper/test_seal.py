@@ -542,3 +542,14 @@ class TestSettings:
         assert b"damage" == room.current.head.read_bytes()
         with pytest.raises(FormatError):
             head.load(room.current.head)
+
+
+def test_what_a_killed_keeper_left_half_written_is_swept(room, sealer):
+    """The next keeper removes the temporary files of one that was killed, a half-written key among them."""
+    put_segment(room, lines(1, 3))
+    left = [room.path.parent / "writer.tmp", room.path / "head.1.tmp", room.current.shipped / "0123.1.tmp"]
+    room.current.shipped.mkdir(mode=0o700)
+    for path in left:
+        path.write_bytes(b"half")
+    sealer()
+    assert [] == [path for path in left if path.exists()]
