@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -466,7 +467,6 @@ class TestDiskRefuses:
 
     def test_file_size_limit(self, make: Callable[..., Writer], home: Path) -> None:
         """Pitfall 38: a limit on the size of files is a disk that refuses, not a dead program."""
-        resource = pytest.importorskip("resource")
         made = make()
         made.append(front(0))
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
