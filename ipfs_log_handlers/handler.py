@@ -50,29 +50,32 @@ class IPFSHandler(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """Filter and record, without the lock that `logging.Handler` would take.
 
-        A plain record of a handler for one subsystem takes the short way (`plain.py`); every other one, `emit`.
+        Behind the first record of a handler for one subsystem the short way (`plain.py`) takes the place of this
+        method, unless a subclass has a way of its own.
         """
-        if self.filters:
-            passed = self.filter(record)
-            if not passed:
-                return passed
-            if isinstance(passed, logging.LogRecord):
-                record = passed
+        taken = self._handle_any(record)
         quick = self._recorder.quick
-        if quick is None or self.formatter is not None or record.__class__ is not logging.LogRecord:
-            self.emit(record)
-            return record
-        encode, append, most = quick
-        front: bytes | None
-        try:
-            front = encode(record.__dict__)
-        except Exception:  # noqa: BLE001 - not plain, or odd: the long way takes every record
-            front = None
-        if front is None or len(front) > most:
-            self.emit(record)  # not inside the `except`: there, `exc_info=True` would mean our own exception
-        else:
-            append(front)
+        if quick is not None and not self._differs():
+            from ipfs_log_handlers.plain import short_way
+
+            self.__dict__["handle"] = short_way(self, *quick, long_way=self._handle_any)
+        return taken
+
+    def _handle_any(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        passed = self.filter(record)
+        if not passed:
+            return passed
+        if isinstance(passed, logging.LogRecord):
+            record = passed
+        self.emit(record)
         return record
+
+    def _differs(self) -> bool:
+        """Whether a subclass does differently what the short way would leave out."""
+        own = type(self)
+        return not (
+            own.handle is IPFSHandler.handle and own.emit is IPFSHandler.emit and own.filter is IPFSHandler.filter
+        )
 
     def emit(self, record: logging.LogRecord) -> None:
         """Make a record durable; on return it survives the death of this process, or it is counted as dropped."""

@@ -1,8 +1,8 @@
-"""The short way of a plain record: its members become a front in one encode.
+"""The short way of a plain record: from a LogRecord's members to a front in one encode.
 
 Plain is what nearly all records are: text with or without arguments, `extra` fields whose names are the same each time
-this line of the program logs, no exception. Those names are encoded once for each place in the program. Everything else
-goes the long way, `IPFSHandler.emit`.
+this line of the program logs, no exception. What stays the same at a place in the program is worked out once and kept
+for it, its `_Site`. Everything else goes the long way, `IPFSHandler.emit`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ipfs_log_handlers.fields import CLASHING
-from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, Shape, check
+from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, check
 from ipfs_log_handlers.process import HomeProcess
 
-__all__ = ["NOT_FIELDS", "NotPlainError", "PlainEncoder"]
+__all__ = ["NOT_FIELDS", "short_way"]
 
 NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
 """Members of a LogRecord that nobody gave as `extra`."""
@@ -26,96 +26,139 @@ _PARTS: Final = itemgetter(
 )
 _MOST_SITES: Final = 4096
 _THREE_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
-_own_threads: Final = HomeProcess.own_threads
 
 Members = dict[str, Any]
-_Place = tuple[str, int, int, int]
-"""File, line, number of members, how many of these another handler's formatter left: together they tell the names."""
+_Site = tuple[
+    str, int, str, str, str, str, Callable[..., object], Callable[[object], bytes], Callable[[Members], tuple[Any, ...]]
+]
+"""File; number of members; text, level and logger when it was first seen, and that level in lower case; what makes and
+encodes the record; what takes the values of the fields."""
 
 
-class NotPlainError(Exception):
-    """A record that the short way cannot take."""
+def short_way(
+    handler: logging.Handler,
+    encoder: FrontEncoder,
+    append: Callable[[bytes], None],
+    most: int,
+    long_way: Callable[[logging.LogRecord], Any],
+) -> Callable[[logging.LogRecord], Any]:
+    """A function that handles the records of one handler, safe to call from any number of threads.
+
+    One closure and no object: this is the path of every record, and what it costs is what the program pays.
+
+    Args:
+        handler: its filters and its formatter send every record the long way.
+        encoder: the handler's.
+        append: takes the front of a record and makes it durable.
+        most: the longest front, bytes.
+        long_way: takes every record.
+
+    Returns:
+        What takes the place of `handler.handle`.
+    """
+    sites = _Sites(encoder)
+    find, by_line = sites.find, sites.by_line
+    moment_of = encoder.moment
+    now: tuple[int, str] = (0, moment_of(0))
+    own_threads = HomeProcess.own_threads
+    plain, parts, leaves, digits = logging.LogRecord, _PARTS, LEAVES, _THREE_DIGITS
+
+    def handle(record: logging.LogRecord) -> Any:
+        nonlocal now
+        if handler.filters or handler.formatter is not None or type(record) is not plain:
+            return long_way(record)
+        try:
+            members = record.__dict__
+            thread, text, args, exc_info, exc_text, stack, created, level, name, path, line = parts(members)
+            if exc_info or exc_text or stack or thread in own_threads:
+                return long_way(record)
+            site = by_line.get(line)
+            if site is None or site[0] is not path or site[1] != len(members) or "message" in members:
+                site = find(members)
+                if site is None:
+                    return long_way(record)
+            _, _, usual_text, usual_level, usual_name, low_level, make, encode, values_of = site
+            if text is not usual_text or level is not usual_level or name is not usual_name:
+                if text.__class__ is not str or text[:1] == "{" or name.__class__ is not str:
+                    return long_way(record)
+                low_level = level.lower()
+            values = values_of(members)
+            for value in values:
+                kind = type(value)
+                if kind is str or kind is int:
+                    continue
+                if kind is dict:
+                    for key, inner in value.items():
+                        if type(key) is not str or type(inner) not in leaves:
+                            check(value, 0)
+                            break
+                elif kind not in leaves:
+                    check(value, 0)
+            second, moment = now
+            micros = int((created - second) * 1e6 + 0.5)
+            if not 0 <= micros < 1_000_000:
+                second, micros = divmod(int(created * 1e6 + 0.5), 1_000_000)
+                moment = moment_of(second)
+                now = second, moment
+            front = encode(
+                make(
+                    f"{moment}{digits[micros // 1000]}{digits[micros % 1000]}Z",
+                    low_level,
+                    name,
+                    text % args if args else text,
+                    *values,
+                )
+            )
+        except Exception:  # noqa: BLE001 - odd in some way, and the long way takes every record
+            front = b""
+        if not 0 < len(front) <= most:
+            return long_way(record)  # not inside the `except`: there, `exc_info=True` would mean our own exception
+        append(front[:-1])
+        return record
+
+    return handle
 
 
-class PlainEncoder:
-    """Encodes plain records; one per handler, safe to use from any number of threads."""
-
-    __slots__ = ("_encoder", "_moment", "_sites")
+class _Sites:
+    """The places in the program that log, with what stays the same at each."""
 
     def __init__(self, encoder: FrontEncoder) -> None:
+        self.by_line: dict[int, _Site] = {}
+        """The one that logged last, of all places on a line of that number."""
         self._encoder = encoder
-        self._moment: tuple[int, str] = (0, encoder.moment(0))
-        self._sites: dict[_Place, tuple[Shape, Callable[[Members], tuple[Any, ...]]]] = {}
+        self._sites: dict[tuple[str, int, int, int], _Site] = {}
 
-    def encode(self, members: Members) -> bytes:
-        """Encode a record.
+    def find(self, members: Members) -> _Site | None:
+        """The site of a record; `None` where the names of its fields want the long way.
 
-        Args:
-            members: the LogRecord's.
-
-        Returns:
-            Its front, as `FrontEncoder.front` would make it.
-
-        Raises:
-            Exception: of any kind, where the long way must be gone; nothing was done.
+        File, line, the number of members and how many of these another handler's formatter left tell the names: who
+        has as many, and has all of the site's, has no other. Fields that are missing raise KeyError later.
         """
-        thread, text, args, exc_info, exc_text, stack, created, level, name, path, number = _PARTS(members)
-        if (
-            exc_info
-            or exc_text
-            or stack
-            or text.__class__ is not str
-            or text[:1] == "{"
-            or name.__class__ is not str
-            or thread in _own_threads
-        ):
-            raise NotPlainError
+        path, line = members["pathname"], members["lineno"]
         formatted = 0 if "message" not in members else 2 if "asctime" in members else 1
-        site = self._sites.get((path, number, len(members), formatted))
+        site = self._sites.get((path, line, len(members), formatted))
         if site is None:
-            site = self._new_site((path, number, len(members), formatted), members)
-        shape, values_of = site
-        values = values_of(members)
-        for value in values:
-            kind = type(value)
-            if kind is str or kind is int:
-                continue
-            if kind is dict:
-                for key, inner in value.items():
-                    if type(key) is not str or type(inner) not in LEAVES:
-                        check(value, 0)
-                        break
-            elif kind is float:
-                if value - value != 0.0:  # NaN or an infinity
-                    raise NotPlainError
-            elif kind not in LEAVES:
-                check(value, 0)
-        micros = int(created * 1e6 + 0.5)
-        second = micros // 1_000_000
-        cached, moment = self._moment
-        if second != cached:
-            moment = self._encoder.moment(second)
-            self._moment = second, moment
-        return shape.encode(
-            shape.kind(
-                f"{moment}{_THREE_DIGITS[micros // 1000 % 1000]}{_THREE_DIGITS[micros % 1000]}Z",
-                level.lower(),
-                name,
-                text % args if args else text,
-                *values,
-            )
-        )[:-1]
-
-    def _new_site(self, place: _Place, members: Members) -> tuple[Shape, Callable[[Members], tuple[Any, ...]]]:
-        """Remember which fields are logged at a place in the program. Where they vary, the long way is gone."""
-        names = tuple(name for name in members if name not in NOT_FIELDS)
-        shape = None if not _ELSEWHERE.isdisjoint(names) else self._encoder.shape(names)
-        if shape is None:
-            raise NotPlainError
-        site = shape, _getter(names)
-        if len(self._sites) < _MOST_SITES:
-            self._sites[place] = site
+            site = self._new(members)
+            if site is None:
+                return None
+            if len(self._sites) < _MOST_SITES:
+                self._sites[path, line, len(members), formatted] = site
+        if not formatted and len(self.by_line) < _MOST_SITES:
+            self.by_line[line] = site
         return site
+
+    def _new(self, members: Members) -> _Site | None:
+        names = tuple(name for name in members if name not in NOT_FIELDS)
+        text, level, name = members["msg"], members["levelname"], members["name"]
+        if not _ELSEWHERE.isdisjoint(names):
+            return None
+        if not (type(text) is type(level) is type(name) is str) or text[:1] == "{":
+            return None
+        shape = self._encoder.shape(names)
+        if shape is None:
+            return None
+        path, count = members["pathname"], len(members)
+        return path, count, text, level, name, level.lower(), shape.kind, shape.encode, _getter(names)
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Members], tuple[Any, ...]]:

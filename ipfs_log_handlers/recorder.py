@@ -69,7 +69,7 @@ class Recorder:
         self.home = self._occupant.home
         self._encoder: FrontEncoder | None = None
         self.most = self._settings.max_record_bytes - _BEHIND_FRONT
-        self.quick: tuple[Callable[[dict[str, Any]], bytes], Callable[[bytes], None], int] | None = None
+        self.quick: tuple[FrontEncoder, Callable[[bytes], None], int] | None = None
         """Encoder, writer and longest front, once every record is known to go to one log with nothing to hide."""
         self.failed = 0
         """Records for which even a substitute could not be written."""
@@ -147,9 +147,7 @@ class Recorder:
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self._redact is None:
-                from ipfs_log_handlers.plain import PlainEncoder
-
-                self.quick = PlainEncoder(self.encoder).encode, writer.append, self.most
+                self.quick = self.encoder, writer.append, self.most
         return writer
 
     def flush(self) -> None:

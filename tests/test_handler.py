@@ -186,6 +186,18 @@ class TestSameLine:
             log.info("x", extra=fields)
         assert given * 2 == [{key: each[key] for key in each if len(key) == 1} for each in found(home)]
 
+    def test_text_level_and_logger_that_vary(self, log: logging.Logger, home: Path) -> None:
+        """One line of a program may log any text at any level on any logger: each record has its own."""
+        below = logging.Logger("below")
+        below.addHandler(handler_of(log))
+        given = [(log, 20, "a"), (log, 30, "a"), (below, 20, "a"), (log, 20, "b %d"), (log, 20, '{"event": "c"}')]
+        for logger, level, text in given * 2:
+            logger.log(level, text, *([1] if "%" in text else []))
+        name = log.name
+        told = [("info", name, "a"), ("warning", name, "a"), ("info", "below", "a"), ("info", name, "b 1")]
+        told.append(("info", name, "c"))
+        assert told * 2 == [(each["level"], each["logger"], each["event"]) for each in found(home)]
+
     def test_formatted_before_or_not(self, log: logging.Logger, home: Path) -> None:
         """What another handler's formatter leaves in a record neither becomes a field nor hides one."""
         other = logging.StreamHandler(io.StringIO())
@@ -318,6 +330,22 @@ class TestRouting:
         """With a subsystem its records go there, and a field of that name is a field."""
         log.info("x", extra={"subsystem": "wal"})
         assert "wal" == one(home)["subsystem"]
+
+
+class TestSubclass:
+    @pytest.mark.parametrize("method", ["emit", "filter", "handle"])
+    def test_own_way(self, home: Path, method: str) -> None:
+        """What a subclass does to a record in `emit`, `filter` or `handle` is done to every record."""
+
+        def shout(self: IPFSHandler, record: logging.LogRecord) -> Any:
+            record.msg = record.msg.upper()
+            return getattr(IPFSHandler, method)(self, record)
+
+        handler = type("Loud", (IPFSHandler,), {method: shout})("logs", home=home, keeper="none")
+        for number in range(3):
+            handler.handle(logging.makeLogRecord({"msg": f"x{number}", "name": "n", "levelname": "INFO"}))
+        handler.close()
+        assert ["X0", "X1", "X2"] == [each["event"] for each in durable(home)]
 
 
 class TestOtherPeoplesParts:
