@@ -35,8 +35,14 @@ TICK: Final = 0.2
 """Seconds between two looks at the spool."""
 _OTHERS_EVERY: Final = 1.0
 _PAUSE: Final = 0.0002
-_REST: Final = 6.0
-"""Seconds of rest for each second of work beside a running program: a flood waits on the disk."""
+"""Seconds of rest after each step, at least."""
+_REST: Final = 30.0
+"""Seconds of rest for each second of work beside a running program, while the spool is empty; none when it is half
+full. So a flood waits on the disk, and whoever flushes has it sealed without pauses."""
+_LONGEST_REST: Final = 0.05
+"""Seconds after which somebody who asks is heard at the latest."""
+_NAP: Final = 0.002
+"""Seconds of rest above which the loop's own clock is exact enough."""
 _STEPS_A_TURN: Final = 16
 _LONGEST_WAIT: Final = 60.0
 _DENIED_WAIT: Final = 60.0
@@ -226,7 +232,8 @@ class Keeper:
             sealer.retire()
             return False
         before = sealer.sealed
-        await self._paced(sealer.seal(cut, hasty=asked), gentle=not asked)
+        empty = 1.0 - 2.0 * waiting.bytes / sealer.policy.max_spool_bytes
+        await self._paced(sealer.seal(cut, hasty=asked), _REST * max(0.0, empty))
         if sealer.sealed is before:
             return False
         sealer.retire()
@@ -245,12 +252,21 @@ class Keeper:
         del self._asked.sizes[sealer.room.name]
         return False
 
-    async def _paced(self, steps: Iterator[None], *, gentle: bool) -> None:
-        """Run the steps of a seal; between them the program, and the uploads of this loop, get their turn."""
+    async def _paced(self, steps: Iterator[None], rest: float) -> None:
+        """Run the steps of a seal; between them the program, and the uploads of this loop, get their turn.
+
+        Args:
+            steps: the work.
+            rest: seconds of rest for each second of it; none from when somebody asks.
+        """
         worked = time.thread_time()
         for count, _ in enumerate(steps):
-            if gentle:
-                time.sleep(max(_PAUSE, _REST * (time.thread_time() - worked)))  # shorter than the loop's own clock can
+            if self._asked is None:
+                pause = min(rest * (time.thread_time() - worked), _LONGEST_REST)
+                if pause > _NAP:
+                    await asyncio.sleep(pause)
+                else:
+                    time.sleep(max(_PAUSE, pause))
                 worked = time.thread_time()
             if count % _STEPS_A_TURN == 0:
                 await asyncio.sleep(0)
