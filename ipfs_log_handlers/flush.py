@@ -7,21 +7,21 @@ this process, of another one, or a sidecar (home.md 18 to 21).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, requests, shipped
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import SegmentName
+from ipfs_log_handlers.logging_lock import inside_dictconfig
 from ipfs_log_handlers.stores.address import store_name
 
-__all__ = ["Source", "Waiter", "flush", "inside_dictconfig"]
+__all__ = ["Source", "Waiter", "flush"]
 
 _POLL_FIRST: Final = 0.002
 _POLL_LONGEST: Final = 0.05
@@ -171,10 +171,3 @@ def _answered_since(process: Waiter, moment: float) -> bool:
                 if mark.trouble is None and os.stat(directory / store).st_mtime >= moment:
                     return True
     return False
-
-
-def inside_dictconfig() -> bool:
-    """Whether this thread is inside dictConfig, which closes old handlers while all of logging waits."""
-    held: Any = getattr(logging, "_lock", None)
-    is_owned = getattr(held, "_is_owned", None)
-    return bool(is_owned is not None and is_owned())

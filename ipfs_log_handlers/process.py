@@ -13,6 +13,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from ipfs_log_handlers import logging_lock
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.home.layout import Home
@@ -51,6 +52,8 @@ class HomeProcess:
     """Threads of this process that are a keeper now."""
     _all: ClassVar[dict[Path, HomeProcess]] = {}
     _guard = threading.RLock()
+    """Who holds it imports nothing and waits for no lock of logging's; dictConfig waits for it."""
+    _imports = threading.RLock()
     _exiting = False
 
     def __init__(self, path: Path) -> None:
@@ -88,19 +91,22 @@ class HomeProcess:
 
     @classmethod
     def importing(cls) -> AbstractContextManager[object]:
-        """Within it rooms are imported that are paid at the first record; no fork happens in between."""
-        return cls._guard
+        """Within it rooms are imported that are paid at the first record; no fork happens in between.
+
+        Inside dictConfig the fork waits for logging's lock; and who imports may wait for that one, so not we for him.
+        """
+        return contextlib.nullcontext() if logging_lock.inside_dictconfig() else cls._imports
 
     def writer(self, subsystem: Subsystem, settings: Settings) -> Writer:
         """The writer of a subsystem; made at its first record. A handler of that very subsystem has the word on it."""
+        with HomeProcess.importing():
+            from ipfs_log_handlers.writer import Writer
         with HomeProcess._guard:
             found = self.writers.get(subsystem.name)
             if found is None:
                 for each in self._occupants:
                     if each.subsystem == subsystem:
                         settings = each.settings
-                from ipfs_log_handlers.writer import Writer
-
                 found = Writer(self.home, subsystem, settings.with_records(subsystem.records), self._first_record)
                 self.writers[subsystem.name] = found
             return found
@@ -109,15 +115,12 @@ class HomeProcess:
         """Close a handler or processor: flush, and with the last one of the home give the keeper's lock back."""
         if not occupant.open:
             return
-        with HomeProcess._guard:
-            from ipfs_log_handlers.flush import inside_dictconfig
-
         occupant.open = False
         self.flush(occupant.settings.flush_timeout)
         with HomeProcess._guard:
             self._occupants = [each for each in self._occupants if each is not occupant]
             last = not self._occupants
-        if last and self.writers and not inside_dictconfig():
+        if last and self.writers and not logging_lock.inside_dictconfig():
             self.stop_thread()
             for writer in list(self.writers.values()):
                 writer.close()
@@ -154,9 +157,13 @@ class HomeProcess:
             # Behind the last close a record is written and nothing more: what would end the thread has run.
             if self._threaded or HomeProcess._exiting or not self._occupants or not self.wants_thread():
                 return
+            if logging_lock.inside_dictconfig():  # asyncio may be half imported by one who waits for logging's lock
+                for writer in self.writers.values():
+                    writer.tell_of_next()
+                return
             self._threaded = True
-            with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
-                self._keeper_thread().start()
+        with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
+            self._keeper_thread().start()
 
     def wants_thread(self) -> bool:
         """Whether a handler of this process lets a thread of it be the keeper."""
@@ -164,9 +171,9 @@ class HomeProcess:
         return any(each.keeper == "thread" for each in settings)
 
     def _keeper_thread(self) -> KeeperThread:
-        with HomeProcess._guard:
+        with HomeProcess.importing():
             from ipfs_log_handlers.keeper.thread import KeeperThread
-
+        with HomeProcess._guard:
             if self._thread is None:
                 self._thread = KeeperThread(self.home, self)
             return self._thread
@@ -207,7 +214,7 @@ class HomeProcess:
         """
         if not self.writers:
             return True
-        with HomeProcess._guard:
+        with HomeProcess.importing():
             from ipfs_log_handlers.flush import flush  # the reading side of a home, not needed to log
 
         return flush(self, timeout)
@@ -233,7 +240,7 @@ class HomeProcess:
         """
         self.stop_thread()
         try:
-            with HomeProcess._guard:
+            with HomeProcess.importing():
                 from ipfs_log_handlers.keeper.thread import keep_now
 
             return keep_now(self.home, self, timeout=max(0.0, seconds), stores=None if ship else (), patient=False)
@@ -295,6 +302,7 @@ def _at_exit() -> None:
 
 def _after_fork_in_child() -> None:
     HomeProcess._guard = threading.RLock()
+    HomeProcess._imports = threading.RLock()
     HomeProcess._exiting = False
     HomeProcess.own_threads.clear()
     for each in HomeProcess.everywhere():
@@ -305,12 +313,19 @@ def _after_fork_in_child() -> None:
 
 
 def _before_fork() -> None:
-    """Wait until no thread is importing our rooms: a child would wait for ever for a module half imported."""
+    """Wait until no thread is importing our rooms: a child would wait for ever for a module half imported.
+
+    In the one order that fits dictConfig and imports: a second thread may be inside either.
+    """
+    HomeProcess._imports.acquire()
+    logging_lock.acquire()
     HomeProcess._guard.acquire()
 
 
 def _after_fork_in_parent() -> None:
     HomeProcess._guard.release()
+    logging_lock.release()
+    HomeProcess._imports.release()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

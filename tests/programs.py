@@ -10,8 +10,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ROOT", "Ended", "environment", "run", "start", "text"]
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.keeper.loop import NoGuest
+from ipfs_log_handlers.keeper.thread import keep_now
+from tests import oracle
+
+__all__ = ["ROOT", "Ended", "adopted", "environment", "run", "start", "text"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PRELUDE = """
@@ -91,3 +97,10 @@ def run(
         out, err = process.communicate()
         raise AssertionError(f"the program hangs after {deadline_s} s\n{out}\n{err}") from None
     return Ended(process.returncode, out, err, time.monotonic() - begun)
+
+
+def adopted(home: Path) -> list[dict[str, Any]]:
+    """What the next start finds: adopt what dead processes left, seal it, and return every record of the home."""
+    assert keep_now(Home(home), NoGuest(), timeout=60.0, stores=())
+    assert [] == oracle.spooled(home)
+    return oracle.sealed_records(home)

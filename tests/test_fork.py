@@ -24,13 +24,6 @@ FORKS_WARN = ("-W", "ignore::DeprecationWarning")
 """3.12 and later warn of a fork beside threads; that is the program's choice."""
 
 
-def everything(home: Path) -> list[dict]:
-    """Adopt what dead processes left, seal it, and return every record."""
-    assert keep_now(Home(home), NoGuest(), timeout=60.0, stores=())
-    assert [] == oracle.spooled(home)
-    return oracle.sealed_records(home)
-
-
 # -- os.fork
 
 HAMMER = """
@@ -64,7 +57,7 @@ HAMMER = """
 
 def check_hammer(home: Path, counts: list[int], forks: int) -> None:
     """Every record of `HAMMER` is there once, each thread's in order, each child's under its own pid."""
-    records = everything(home)
+    records = programs.adopted(home)
     events = [record["event"] for record in records]
     expected = [f"t{n} {i}" for n in range(4) for i in range(counts[n])]
     oracle.exactly_once([*expected, *(f"child {n}" for n in range(forks)), "parent, after the forks"], events)
@@ -203,7 +196,7 @@ def test_a_child_of_a_program_with_a_silent_store_leaves_in_time(home):
         ended = programs.run(home, body, KUBO=daemon.url, options=FORKS_WARN).clean()
 
     assert float(ended.out) < 1.5 + 2.0
-    oracle.exactly_once(["parent", "child", "parent again"], [record["event"] for record in everything(home)])
+    oracle.exactly_once(["parent", "child", "parent again"], [record["event"] for record in programs.adopted(home)])
 
 
 # -- multiprocessing
@@ -291,7 +284,7 @@ def test_exec_begins_a_new_writer(home):
 
     programs.run(home, body).clean()
 
-    records = everything(home)
+    records = programs.adopted(home)
     oracle.exactly_once(["turn 0", "turn 1"], [record["event"] for record in records])
     assert 1 == len({record["pid"] for record in records})
     assert 2 == len({record["_writer"] for record in records})
@@ -324,7 +317,7 @@ def test_a_daemonizer_that_closes_everything(home, kubo, ships):
     ended = programs.run(home, body, KUBO=kubo.url, SHIPS=ships).clean()
 
     assert "[]\n" == ended.out
-    oracle.exactly_once(["before", *(f"after {i}" for i in range(30))], [r["event"] for r in everything(home)])
+    oracle.exactly_once(["before", *(f"after {i}" for i in range(30))], [r["event"] for r in programs.adopted(home)])
     if ships:
         [log] = oracle.read_home(home)["logs"]
         assert log.head_cid in kubo.pins()
@@ -382,7 +375,7 @@ def test_two_processes_race_to_adopt(home):
         _, err = each.communicate(timeout=60)
         assert (0, "") == (each.returncode, err)
 
-    events = [record["event"] for record in everything(home)]
+    events = [record["event"] for record in programs.adopted(home)]
     oracle.exactly_once([*(f"left {i}" for i in range(100)), *(f"rival {n}" for n in range(4))], events)
 
 
