@@ -7,15 +7,28 @@ becomes `message`; a field that clashes with the envelope gets a trailing `_`; w
 from __future__ import annotations
 
 import dataclasses
+import logging
+import sys
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ipfs_log_handlers.format.envelope import OURS
 
-__all__ = ["CLASHING", "exception_text", "json_members", "rename_clashing", "resolve_event", "with_redaction"]
+__all__ = [
+    "CLASHING",
+    "NOT_FIELDS",
+    "exception_text",
+    "json_members",
+    "rename_clashing",
+    "resolve_event",
+    "with_redaction",
+]
 
 CLASHING: Final = OURS - {"event"}
 """Names of the envelope that a field cannot have."""
+NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+"""Members of a LogRecord that nobody gave as `extra`."""
 HIDDEN: Final = "[redacted]"
 _DEEPEST: Final = 64
 
@@ -26,11 +39,11 @@ def json_members(text: str) -> Fields | None:
     """The members of a message that is one JSON object; `None` for any other message."""
     if text[:1] != "{" or text[-1:] != "}":
         return None
-    import json
-
     try:
+        import json
+
         found = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, ImportError):  # the last one as the interpreter takes its modules apart
         return None
     return found if isinstance(found, dict) and all(isinstance(key, str) for key in found) else None
 
@@ -118,9 +131,6 @@ def exception_text(told: object) -> str | None:
     """The traceback of an exception, an `exc_info` tuple, or of the one being handled (`True`); `None` without one."""
     if told is None or told is False:
         return None
-    import sys
-    import traceback
-
     if told is True:
         told = sys.exc_info()
     if isinstance(told, BaseException):

@@ -8,12 +8,13 @@ and at exit.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
 from typing import Any
 
-from ipfs_log_handlers.fields import exception_text, json_members
+from ipfs_log_handlers.fields import NOT_FIELDS, exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
 
@@ -56,9 +57,10 @@ class IPFSHandler(logging.Handler):
         taken = self._handle_any(record)
         quick = self._recorder.quick
         if quick is not None and not self._differs():
-            from ipfs_log_handlers.plain import short_way
+            with contextlib.suppress(ImportError):  # the interpreter takes its modules apart
+                from ipfs_log_handlers.plain import short_way
 
-            self.__dict__["handle"] = short_way(self, *quick, long_way=self._handle_any)
+                self.__dict__["handle"] = short_way(self, *quick, long_way=self._handle_any)
         return taken
 
     def _handle_any(self, record: logging.LogRecord) -> bool | logging.LogRecord:
@@ -88,8 +90,6 @@ class IPFSHandler(logging.Handler):
     def _emit_any(self, record: logging.LogRecord) -> None:
         """Every kind of record: text, fields, JSON messages, exceptions, attributes that are missing."""
         self._recorder.prepare()
-        from ipfs_log_handlers.plain import NOT_FIELDS
-
         members = record.__dict__
         text, args = self._text(record)
         fields = {name: value for name, value in members.items() if name not in NOT_FIELDS}

@@ -7,19 +7,16 @@ for it, its `_Site`. Everything else goes the long way, `IPFSHandler.emit`.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final
 
-from ipfs_log_handlers.fields import CLASHING
+from ipfs_log_handlers.fields import CLASHING, NOT_FIELDS
 from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, check
 from ipfs_log_handlers.process import HomeProcess
 
-__all__ = ["NOT_FIELDS", "short_way"]
+__all__ = ["short_way"]
 
-NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
-"""Members of a LogRecord that nobody gave as `extra`."""
 _ELSEWHERE: Final = CLASHING | {"event"}
 _PARTS: Final = itemgetter(
     "thread", "msg", "args", "exc_info", "exc_text", "stack_info", "created", "levelname", "name", "pathname", "lineno"

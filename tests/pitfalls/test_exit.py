@@ -196,6 +196,28 @@ def test_a_thread_that_outlives_main(home):
     oracle.exactly_once(["main", "after main"], events(home))
 
 
+@pytest.mark.parametrize("where", ["__main__", "builtins"])
+def test_a_destructor_that_logs_as_modules_are_cleared(home, where):
+    """Pitfall 9: an object that lives in a module until the interpreter clears it logs in its `__del__`: all is kept."""
+    body = """
+        class Last:
+            def __init__(self): self.log = log
+            def __del__(self):
+                self.log.info("plain", extra={"a": [1]})
+                try: 1 / 0
+                except ZeroDivisionError: self.log.exception("failed")
+                self.log.info('{"a": 1}')
+        configure()
+        log.info("early")
+        sys.modules[WHERE].kept = Last()
+        del log
+    """
+
+    programs.run(home, body, WHERE=where).clean()
+
+    oracle.exactly_once(["early", "plain", "failed", '{"a": 1}'], events(home))
+
+
 IN_DICTCONFIG = """
     inside, going_on = threading.Event(), threading.Event()
     class Marker(logging.Handler):
