@@ -27,7 +27,7 @@ __all__ = [
 
 CLASHING: Final = OURS - {"event"}
 """Names of the envelope that a field cannot have."""
-NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"})
+NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
 """Members of a LogRecord that nobody gave as `extra`."""
 HIDDEN: Final = "[redacted]"
 _DEEPEST: Final = 64
