@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -372,38 +371,6 @@ def test_dictconfig_again_while_the_daemon_is_silent(home, silent):
     found = durable(home)
     assert len(found) == len(set(found))
     assert "the old handler still writes" in found
-
-
-# -- logging that logs
-
-
-def test_the_keeper_does_not_feed_itself(home):
-    """Root at DEBUG with asyncio and aiohttp loud: what the keeper's own libraries log is never recorded or shipped."""
-    body = """
-        import asyncio
-        configure(level="DEBUG", kubo=KUBO, batch={"records": 5, "seconds": 0.05})
-        logging.getLogger("asyncio").setLevel("DEBUG"); logging.getLogger("aiohttp").setLevel("DEBUG")
-        logging.captureWarnings(True)
-        os.environ["PYTHONASYNCIODEBUG"] = "1"
-        for i in range(20): log.debug("r%d", i)
-        [h] = logging.getLogger().handlers
-        h.flush()
-        print("flushed", flush=True)
-        sys.stdin.readline()
-    """
-    with LyingDaemon() as daemon:
-        process = programs.start(home, body, KUBO=daemon.url, options=("-X", "dev"))
-        assert process.stdout is not None
-        assert "flushed\n" == process.stdout.readline()
-        after_flush = len(daemon.asked)
-        quiet = threading.Event()
-        quiet.wait(1.5)  # several ticks of an idle keeper
-        assert after_flush == len(daemon.asked)
-        _, err = process.communicate("\n", timeout=30)
-        assert (0, "") == (process.returncode, err)
-        assert len(daemon.uploads()) <= 5
-
-    oracle.exactly_once([f"r{i}" for i in range(20)], durable(home))
 
 
 def test_threads_and_descriptors_are_gone_after_close(home, kubo):

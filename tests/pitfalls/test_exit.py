@@ -198,7 +198,7 @@ def test_a_thread_that_outlives_main(home):
 
 @pytest.mark.parametrize("where", ["__main__", "builtins"])
 def test_a_destructor_that_logs_as_modules_are_cleared(home, where):
-    """Pitfall 9: an object that lives in a module until the interpreter clears it logs in its `__del__`: all is kept."""
+    """Pitfall 9: an object that a module holds until the interpreter clears it logs in its `__del__`: all is there."""
     body = """
         class Last:
             def __init__(self): self.log = log
