@@ -7,7 +7,8 @@ for it, its `_Site`. Everything else goes the long way, `IPFSHandler.emit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any, Final
 
@@ -32,11 +33,16 @@ _Site = tuple[
 encodes the record; what takes the values of the fields."""
 
 
+class _NotPlainError(Exception):
+    """A record that the short way cannot take."""
+
+
 def short_way(
     handler: logging.Handler,
     encoder: FrontEncoder,
     append: Callable[[bytes], None],
     most: int,
+    required: Mapping[str, tuple[str, ...]],
     long_way: Callable[[logging.LogRecord], Any],
 ) -> Callable[[logging.LogRecord], Any]:
     """A function that handles the records of one handler, safe to call from any number of threads.
@@ -48,12 +54,13 @@ def short_way(
         encoder: the handler's.
         append: takes the front of a record and makes it durable.
         most: the longest front, bytes.
+        required: by event, the fields that it must have; a record that lacks one is counted on the long way.
         long_way: takes every record.
 
     Returns:
         What takes the place of `handler.handle`.
     """
-    sites = _Sites(encoder)
+    sites = _Sites(encoder, required)
     find, by_line = sites.find, sites.by_line
     moment_of = encoder.moment
     now: tuple[int, str] = (0, moment_of(0))
@@ -68,16 +75,16 @@ def short_way(
             members = record.__dict__
             thread, text, args, exc_info, exc_text, stack, created, level, name, path, line = parts(members)
             if exc_info or exc_text or stack or thread in own_threads:
-                return long_way(record)
+                raise _NotPlainError
             site = by_line.get(line)
             if site is None or site[0] is not path or site[1] != len(members) or "message" in members:
                 site = find(members)
                 if site is None:
-                    return long_way(record)
+                    raise _NotPlainError
             _, _, usual_text, usual_level, usual_name, low_level, make, encode, values_of = site
             if text is not usual_text or level is not usual_level or name is not usual_name:
                 if text.__class__ is not str or text[:1] == "{" or name.__class__ is not str:
-                    return long_way(record)
+                    raise _NotPlainError
                 low_level = level.lower()
             values = values_of(members)
             for value in values:
@@ -91,6 +98,9 @@ def short_way(
                             break
                 elif kind not in leaves:
                     check(value, 0)
+            event = text % args if args else text
+            if required and (args or text is not usual_text) and event in required:
+                raise _NotPlainError
             second, moment = now
             micros = int((created - second) * 1e6 + 0.5)
             if not 0 <= micros < 1_000_000:
@@ -102,11 +112,11 @@ def short_way(
                     f"{moment}{digits[micros // 1000]}{digits[micros % 1000]}Z",
                     low_level,
                     name,
-                    text % args if args else text,
+                    event,
                     *values,
                 )
             )
-        except Exception:  # noqa: BLE001 - odd in some way, and the long way takes every record
+        except Exception:  # noqa: BLE001 - not plain, or odd: the long way takes every record
             front = b""
         if not 0 < len(front) <= most:
             return long_way(record)  # not inside the `except`: there, `exc_info=True` would mean our own exception
@@ -119,10 +129,11 @@ def short_way(
 class _Sites:
     """The places in the program that log, with what stays the same at each."""
 
-    def __init__(self, encoder: FrontEncoder) -> None:
+    def __init__(self, encoder: FrontEncoder, required: Mapping[str, tuple[str, ...]]) -> None:
         self.by_line: dict[int, _Site] = {}
         """The one that logged last, of all places on a line of that number."""
         self._encoder = encoder
+        self._required = required
         self._sites: dict[tuple[str, int, int, int], _Site] = {}
 
     def find(self, members: Members) -> _Site | None:
@@ -147,9 +158,9 @@ class _Sites:
     def _new(self, members: Members) -> _Site | None:
         names = tuple(name for name in members if name not in NOT_FIELDS)
         text, level, name = members["msg"], members["levelname"], members["name"]
-        if not _ELSEWHERE.isdisjoint(names):
-            return None
         if not (type(text) is type(level) is type(name) is str) or text[:1] == "{":
+            return None
+        if not (_ELSEWHERE.isdisjoint(names) and set(names).issuperset(self._required.get(text, ()))):
             return None
         shape = self._encoder.shape(names)
         if shape is None:

@@ -20,7 +20,7 @@ from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ipfs_log_handlers.format.record import FrontEncoder
     from ipfs_log_handlers.writer import Writer
@@ -69,8 +69,8 @@ class Recorder:
         self.home = self._occupant.home
         self._encoder: FrontEncoder | None = None
         self.most = self._settings.max_record_bytes - _BEHIND_FRONT
-        self.quick: tuple[FrontEncoder, Callable[[bytes], None], int] | None = None
-        """Encoder, writer and longest front, once every record is known to go to one log with nothing to hide."""
+        self.quick: tuple[FrontEncoder, Callable[[bytes], None], int, Mapping[str, tuple[str, ...]]] | None = None
+        """Encoder, writer, longest front and required fields, once all goes to one log with nothing to hide."""
         self.failed = 0
         """Records for which even a substitute could not be written."""
 
@@ -147,7 +147,7 @@ class Recorder:
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self._redact is None:
-                self.quick = self.encoder, writer.append, self.most
+                self.quick = self.encoder, writer.append, self.most, self.chosen.events
         return writer
 
     def flush(self) -> None:
