@@ -11,6 +11,7 @@ import contextlib
 import os
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from ipfs_log_handlers import logging_lock
@@ -36,7 +37,7 @@ _GRACE: Final = 0.3
 class Occupant:
     """One open handler or processor: what it configured, for as long as it is open."""
 
-    __slots__ = ("home", "open", "settings", "subsystem")
+    __slots__ = ("__weakref__", "home", "open", "settings", "subsystem")
 
     def __init__(self, home: HomeProcess, subsystem: Subsystem | None, settings: Settings) -> None:
         self.home = home
@@ -59,7 +60,7 @@ class HomeProcess:
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
         self.writers: dict[str, Writer] = {}
-        self._occupants: list[Occupant] = []
+        self._entered: list[weakref.ref[Occupant]] = []
         self._thread: KeeperThread | None = None
         self._threaded = False
         self.gave_up_at: float | None = None
@@ -67,6 +68,11 @@ class HomeProcess:
         self._registered = False
 
     # -- who is here
+
+    @property
+    def _occupants(self) -> list[Occupant]:
+        """The open ones. What a dictConfig that failed half way had made was dropped unclosed: it is open no more."""
+        return [occupant for each in self._entered if (occupant := each()) is not None]
 
     @classmethod
     def enter(cls, subsystem: Subsystem | None, settings: Settings) -> Occupant:
@@ -81,7 +87,7 @@ class HomeProcess:
             for other in here._occupants:
                 if other.subsystem == subsystem and other.settings != settings:
                     raise _conflict(subsystem, other.settings, settings)
-            here._occupants.append(occupant)
+            here._entered.append(weakref.ref(occupant))
             if subsystem is not None and subsystem.name in here.writers:
                 here.writers[subsystem.name].configure(settings.with_records(subsystem.records))
             if not here._threaded:
@@ -118,8 +124,8 @@ class HomeProcess:
         occupant.open = False
         self.flush(occupant.settings.flush_timeout)
         with HomeProcess._guard:
-            self._occupants = [each for each in self._occupants if each is not occupant]
-            last = not self._occupants
+            self._entered = [each for each in self._entered if each() not in {None, occupant}]
+            last = not self._entered
         if last and self.writers and not logging_lock.inside_dictconfig():
             self.stop_thread()
             for writer in list(self.writers.values()):

@@ -107,9 +107,9 @@ def test_a_clock_that_stands_still_and_steps_back(home):
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="merge_extra came with 3.13")
 def test_an_adapter_that_merges(home):
     """Pitfall 34: with `merge_extra` the fields of the adapter and those of the call are in the record."""
-    since_313: dict[str, Any] = {"merge_extra": True}
+    merging: dict[str, Any] = {"merge_extra": True}
     with logging_to(home) as log:
-        logging.LoggerAdapter(log, {"a": 1, "b": 1}, **since_313).info("x", extra={"b": 2})
+        logging.LoggerAdapter(log, {"a": 1, "b": 1}, **merging).info("x", extra={"b": 2})
 
     assert (1, 2) == tuple(sealed(home)[0][name] for name in "ab")
 
