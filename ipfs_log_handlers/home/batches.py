@@ -128,6 +128,11 @@ class Batches:
             if each > index:
                 disk.remove(self.file(each))
 
+    def sweep(self) -> None:
+        """Remove what a keeper left half written when it was killed as it stripped a batch. For the keeper alone."""
+        for directory in _entries(self.path):
+            disk.sweep(directory)
+
     def strip(self, index: int) -> int:
         """Take the payload out of a batch's file, atomically; manifest, head block and evidence stay.
 

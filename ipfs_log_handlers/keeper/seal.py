@@ -97,6 +97,8 @@ class Sealer:
             )
         for directory in (lock.home.path, room.path, room.current.shipped):
             disk.sweep(directory)
+        for shelf in room.shelves():
+            Batches(shelf.batches).sweep()
         key = keys.load(lock.home)
         self.standing: Standing = stand(room, key.name if key else None)
         self._cids: dict[int, Cid] = {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from tests import oracle
 from tests.format.mutations import cuts, flips
+from tests.programs import run
 from tests.workshop import lines, put_segment, refuse, seal_home
 
 
@@ -112,3 +114,21 @@ class TestRetention:
             batches.strip(0)
         assert data == batches.file(0).read_bytes()
         assert [batches.file(0), batches.file(1)] == sorted(batches.file(0).parent.iterdir())
+
+    def test_killed_as_it_strips(self, batches: Batches, home: Path) -> None:
+        """Home rule 23: a keeper killed as it strips leaves the batch whole, and the next one removes its leftover."""
+        data = batches.file(0).read_bytes()
+        ended = run(
+            home,
+            """
+            from pathlib import Path
+            from ipfs_log_handlers.home.batches import Batches
+            os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            Batches(Path(HOME) / "logs" / "batches").strip(0)
+            """,
+        )
+        assert -signal.SIGKILL == ended.code
+        assert 1 == len(list(batches.path.rglob("*.tmp")))
+        seal_home(home)
+        assert [] == list(batches.path.rglob("*.tmp"))
+        assert data == batches.file(0).read_bytes()
