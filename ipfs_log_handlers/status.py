@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import store_bytes
-from ipfs_log_handlers.keeper.draft import micros, rfc3339
+from ipfs_log_handlers.keeper.draft import last_seq, micros, rfc3339
 from ipfs_log_handlers.keeper.seal import dropped_in
+from ipfs_log_handlers.reading.live import disagreements
 from ipfs_log_handlers.reading.logs import Confirmed, Log, confirmed, logs_of, policy_of
 from ipfs_log_handlers.reading.spooled import pieces
 
@@ -73,11 +75,11 @@ def status(home: Path, process: Here | None = None) -> list[dict[str, Any]]:
 
 
 def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Here | None) -> dict[str, Any]:
-    logs, spooled = _look(room)
+    logs, told, spooled = _look(room)
     policy = policy_of(home, room)
     marked = [(log, confirmed(log, policy.replicas, policy.stores or None)) for log in logs]
-    sealed = _sealed(logs)
-    dropped = _dropped(logs) + spooled.dropped
+    sealed = _sealed(logs, told)
+    dropped = _dropped(logs, told) + spooled.dropped
     newest = logs[-1].sealed if logs else None
     error, retry = _trouble(marked)
     found: dict[str, Any] = {
@@ -95,6 +97,7 @@ def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Her
         "keeper": keeper,
         "last_error": next((log.trouble for log in reversed(logs) if log.trouble), error),
         "next_retry": retry,
+        "warnings": [*spooled.unreadable, *disagreements(home, room)],
     }
     return found if process is None else _with_process(found, policy, process)
 
@@ -110,38 +113,88 @@ def _with_process(found: dict[str, Any], policy: Policy, process: Here) -> dict[
 
 
 @dataclass(slots=True)
+class _Told:
+    """What the batches of a log tell where its head is lost."""
+
+    records: int
+    dropped: Counter[str]
+    last: dict[str, int]
+    """By writer: the last sequence number that is in a batch."""
+
+
+@dataclass(slots=True)
 class _Spooled:
     """What lies in the spool and in no batch."""
 
     records: int
     dropped: Counter[str]
     oldest: int | None
+    unreadable: list[str]
+    """Segments that cannot be read, and why."""
 
 
-def _look(room: Room) -> tuple[list[Log], _Spooled]:
+def _look(room: Room) -> tuple[list[Log], dict[str, _Told], _Spooled]:
     """Logs and spool at one moment: looked at again when a batch was sealed in between."""
     logs = logs_of(room)
     for _ in range(_TRIES):
-        spooled = _spooled(room, logs)
+        told = {log.name: _tell(log) for log in logs if log.sealed is None}
+        spooled = _spooled(room, logs, told)
         again = logs_of(room)
         if again == logs:
             break
         logs = again
-    return logs, spooled
+    return logs, told, spooled
 
 
-def _spooled(room: Room, logs: Sequence[Log]) -> _Spooled:
-    consumed = logs[-1].sealed.consumed if logs and logs[-1].sealed is not None else {}
-    found = _Spooled(0, Counter(), None)
+def _tell(log: Log) -> _Told:
+    told = _Told(0, Counter(), {})
+    for manifest in _manifests(log, range(log.newest + 1)):
+        told.records += manifest.records
+        told.dropped.update(manifest.dropped)
+        for writer, _, _, last in manifest.sources:
+            told.last[writer] = max(last, told.last.get(writer, 0))
+    return told
+
+
+def _manifests(log: Log, indexes: Iterable[int]) -> Iterator[Manifest]:
+    """The manifests of some batches of a log, of those that can be read."""
+    for index in indexes:
+        with suppress(FormatError, OSError):
+            yield log.batches.facts(index).manifest
+
+
+def _spooled(room: Room, logs: Sequence[Log], told: Mapping[str, _Told]) -> _Spooled:
+    """Count what is behind the offsets in the head; where that is lost, behind what the batches name."""
+    newest = logs[-1].sealed if logs else None
+    consumed = newest.consumed if newest is not None else {}
+    last: dict[str, int] = {}
+    if newest is None:
+        for each in (told.get(log.name) or _tell(log) for log in logs):
+            last |= {writer: max(seq, last.get(writer, 0)) for writer, seq in each.last.items()}
+    found = _Spooled(0, Counter(), None, [])
     for name in segments.listing(room.spool):
-        with suppress(FileNotFoundError):
-            for piece in pieces(room.spool / name.file_name, consumed.get(str(name), 0)):
-                found.records += len(piece.records)
-                if piece.kind == "control":
-                    found.dropped.update(dropped_in(piece.json))
-                elif piece.records and (moment := _time_of(piece.records[0])) is not None:
-                    found.oldest = moment if found.oldest is None else min(found.oldest, moment)
+        try:
+            _count(room.spool / name.file_name, consumed.get(str(name), 0), last.get(name.writer, 0), found)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.unreadable.append(f"segment {name} cannot be read: {error.strerror or error}")
     return found
+
+
+def _count(path: Path, offset: int, sealed: int, found: _Spooled) -> None:
+    """Count what a segment holds from an offset on, without the records up to the number that is sealed."""
+    dropped: Counter[str] = Counter()
+    for piece in pieces(path, offset):
+        records = [each for each in piece.records if last_seq([each]) > sealed] if sealed else piece.records
+        if len(records) < len(piece.records):
+            dropped.clear()  # what was told before a sealed record is in its batch
+        found.records += len(records)
+        if piece.kind == "control":
+            dropped.update(dropped_in(piece.json))
+        elif records and (moment := _time_of(records[0])) is not None:
+            found.oldest = moment if found.oldest is None else min(found.oldest, moment)
+    found.dropped.update(dropped)
 
 
 def _time_of(line: bytes) -> int | None:
@@ -151,14 +204,14 @@ def _time_of(line: bytes) -> int | None:
         return None
 
 
-def _sealed(logs: Sequence[Log]) -> int:
+def _sealed(logs: Sequence[Log], told: Mapping[str, _Told]) -> int:
     """Records in all logs. A head counts those before it too, unless the head before it was lost."""
     total = 0
     for before, log in pairwise((None, *logs)):
         if log is None:
             continue
         if log.sealed is None:
-            total += _records(log, range(log.newest + 1))
+            total += told[log.name].records
         elif before is not None and before.sealed is None:
             total += log.sealed.records
         else:
@@ -166,21 +219,21 @@ def _sealed(logs: Sequence[Log]) -> int:
     return total
 
 
-def _dropped(logs: Sequence[Log]) -> Counter[str]:
+def _dropped(logs: Sequence[Log], told: Mapping[str, _Told]) -> Counter[str]:
     total: Counter[str] = Counter()
     for log, after in pairwise((*logs, None)):
-        if log is not None and log.sealed is not None and (after is None or after.sealed is None):
+        if log is None:
+            continue
+        if log.sealed is None:
+            total += told[log.name].dropped
+        elif after is None or after.sealed is None:
             total += Counter(log.sealed.dropped)
     return total
 
 
 def _records(log: Log, indexes: Sequence[int]) -> int:
-    """Records in some batches of a log, of those that can be read."""
-    total = 0
-    for index in indexes:
-        with suppress(FormatError, OSError):
-            total += log.batches.facts(index).manifest.records
-    return total
+    """Records in some batches of a log."""
+    return sum(manifest.records for manifest in _manifests(log, indexes))
 
 
 def _shipped(marked: Sequence[tuple[Log, Confirmed]], sealed: int) -> int:

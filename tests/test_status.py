@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,15 @@ from ipfs_log_handlers.home import lock, segments, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark, Trouble
+from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests.reading import homes
+from tests.workshop import OTHER, dropped, lines, put_live, put_segment
 
 KEYS = {
     "subsystem", "durable", "sealed", "shipped", "dropped", "quarantined", "set_aside", "spool_bytes", "store_bytes",
-    "oldest_unshipped", "head", "keeper", "last_error", "next_retry",
+    "oldest_unshipped", "head", "keeper", "last_error", "next_retry", "warnings",
 }  # fmt: skip
 
 
@@ -163,6 +167,72 @@ def test_damaged_head_is_told(home):
     found = one(home)
     assert "head" in found["last_error"]
     assert found["sealed"] == 20
+
+
+def test_lost_head_counts_no_record_twice(home):
+    """While a head is lost and no keeper has come since, a record that is in a batch and in a segment counts once."""
+    with homes.Writing(home) as writing:
+        writing.log(range(25))
+        homes.seal(home)
+        writing.log(range(25, 30))
+        assert counts(home) == (30, 25, 0)
+        homes.room(home).current.head.unlink()
+        assert counts(home) == (30, 25, 0)
+        homes.seal(home)
+        assert counts(home) == (30, 30, 0)
+
+
+def test_lost_head_counts_drops_once(home):
+    """What was dropped before the head was lost stands in a manifest and in a segment, and is counted once."""
+    room = homes.room(home)
+    live = put_live(room, lines(1, 5) + dropped("ENOSPC", 2, 6, 7) + lines(8, 9))
+    homes.seal(home)
+    os.write(live.descriptor, dropped("EIO", 1, 10, 10) + lines(11, 12))
+    before = one(home)
+    assert (before["durable"], before["dropped"]) == (9, {"ENOSPC": 2, "EIO": 1})
+    room.current.head.unlink()
+    after = one(home)
+    live.close()
+    assert (after["durable"], after["dropped"]) == (9, {"ENOSPC": 2, "EIO": 1})
+
+
+def test_live_processes_that_disagree(home):
+    """Where programs that run now want other policies, a warning names the setting, the values and whose they are."""
+    older = put_live(homes.room(home), lines(1, 1), records=50)
+    assert one(home)["warnings"] == []
+    newer = put_live(homes.room(home), lines(1, 1), writer=OTHER, records=70)
+    (warning,) = one(home)["warnings"]
+    newer.close()
+    assert one(home)["warnings"] == []
+    older.close()
+    assert warning == (
+        "live processes disagree on records: 50 (process 7 on box), 70 (process 7 on box); the newest counts, 70"
+    )
+
+
+def test_segment_that_cannot_be_read(home, monkeypatch):
+    """A segment that the system refuses is named with the reason; the others are counted."""
+    put_segment(homes.room(home), lines(1, 3))
+    bad = put_segment(homes.room(home), lines(1, 5), writer=OTHER)
+    real = os.open
+
+    def refuse(path: Any, *args: Any, **more: Any) -> int:
+        if Path(path) == bad:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = one(home)
+    assert found["durable"] == 3
+    assert found["warnings"] == [f"segment {OTHER}-0 cannot be read: Permission denied"]
+    held = lock.take(Home(home))
+    assert held is not None
+    keeper = Keeper(held, NoGuest())
+    keeper.ask()
+    asyncio.run(keeper.run(until_done=True))
+    held.release()
+    assert keeper.troubles == {"audit": f"segment {OTHER}-0 cannot be read: [Errno 13] Permission denied"}
+    assert one(home)["sealed"] == 3
 
 
 def test_keeper_is_named(home):

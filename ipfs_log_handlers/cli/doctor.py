@@ -18,6 +18,7 @@ from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
 from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.reading.logs import logs_of, policy_of
+from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores import StoreInfo, open_store
 from ipfs_log_handlers.stores.address import normalise
 
@@ -25,6 +26,7 @@ __all__ = ["command"]
 
 _LITTLE: Final = 64 << 20
 _PATIENCE: Final = 10.0
+_WARNED: Final = "Give the programs one policy for this subsystem, and segments that this user can read."
 _SIGNS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
@@ -71,6 +73,9 @@ def _checks(home: Home, addresses: list[str], token: str | None) -> Iterator[_Ch
     yield _keeper(home)
     for room in home.rooms():
         yield from _room(room, alone=lock.holder(home) is None)
+    for each in status(home.path):
+        for warning in each["warnings"]:
+            yield _Check(f"{each['subsystem']} spool", "warn", warning, _WARNED)
     if not addresses:
         yield _Check("store", "ok", "none is configured: nothing leaves this machine")
     for address in addresses:

@@ -54,6 +54,8 @@ def _print(found: list[dict[str, Any]]) -> None:
             click.echo(neutral(f"{each['subsystem']}: {number} dropped: {reason}"))
         if each["quarantined"]:
             click.echo(neutral(f"{each['subsystem']}: {several(each['quarantined'], 'damaged piece')} in quarantine"))
+        for warning in each["warnings"]:
+            click.echo(neutral(f"{each['subsystem']}: warning: {warning}"))
         if each["last_error"]:
             retry = f" (next try {each['next_retry']})" if each["next_retry"] else ""
             click.echo(neutral(f"{each['subsystem']}: {each['last_error']}{retry}"))

@@ -209,7 +209,7 @@ class Keeper:
                 try:
                     again |= await self._seal_one(room)
                     self._retry.pop(room.name, None)
-                    self.troubles.pop(room.name, None)
+                    self._note_unreadable(room)
                 except LostLockError:
                     raise
                 except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (home.md 14)
@@ -218,6 +218,12 @@ class Keeper:
                     if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
                         self._keep_house(make_room=True)
             await asyncio.sleep(0)
+
+    def _note_unreadable(self, room: Room) -> None:
+        """What is skipped and tried again is no reason to stop, and is told all the same."""
+        self.troubles.pop(room.name, None)
+        for name, reason in self._sealers[room.name].spool.troubles.items():
+            self.troubles[room.name] = f"segment {name} cannot be read: {reason}"
 
     async def _seal_one(self, room: Room) -> bool:
         """Seal one batch of a subsystem if one is due; whether there may be another."""

@@ -167,6 +167,7 @@ class Spool:
             Pieces of kind records, header, control, blank or damage. `damage` only where the owner is gone.
         """
         names = segments.listing(self.room.spool)
+        self.troubles = {name: why for name, why in self.troubles.items() if name in names}
         writers = [(writer, list(group)) for writer, group in groupby(names, key=lambda name: name.writer)]
         later = [each for each in writers if each[0] > self._served]
         for _, group in later + writers[: len(writers) - len(later)]:

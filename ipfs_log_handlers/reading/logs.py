@@ -14,11 +14,11 @@ from ipfs_log_handlers.home import head, segments, settings, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import Sealed
 from ipfs_log_handlers.home.layout import Home, Room, Shelf
-from ipfs_log_handlers.home.segments import Header
+from ipfs_log_handlers.home.segments import Header, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.shipped import Mark
 
-__all__ = ["Confirmed", "Log", "confirmed", "logs_of", "policy_of"]
+__all__ = ["Confirmed", "Log", "confirmed", "headers", "logs_of", "policy_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,13 +81,17 @@ def _log_on(room: Room, shelf: Shelf) -> Log | None:
 def policy_of(home: Home, room: Room) -> Policy:
     """The policy of a subsystem: that of its newest segment, else `settings.json`, else what is registered."""
     policy = settings.load(room.settings, Policy.default(home.path, room.name))
-    newest: Header | None = None
+    newest = max((header for _, header in headers(room)), key=lambda header: header.started, default=None)
+    return policy if newest is None else Policy.from_json(newest.settings, policy)
+
+
+def headers(room: Room) -> list[tuple[SegmentName, Header]]:
+    """The headers of the segments in a spool, of those that can be read."""
+    found = []
     for name in segments.listing(room.spool):
         with suppress(OSError, FormatError):
-            header = segments.read_header(room.spool / name.file_name)
-            if newest is None or header.started >= newest.started:
-                newest = header
-    return policy if newest is None else Policy.from_json(newest.settings, policy)
+            found.append((name, segments.read_header(room.spool / name.file_name)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests.cli.running import Ended, run
 from tests.reading import homes
+from tests.workshop import OTHER, WRITER, lines, put_live
 
 
 def test_verifier_key(home):
@@ -86,6 +87,24 @@ def test_doctor_of_a_sick_home(home):
     assert (found["home"], found["key"], found["audit spool"]) == ("warn", "fail", "warn")
     assert (found["audit quarantine"], found["audit head"]) == ("warn", "fail")
     assert all(each["hint"] for each in ended.objects if each["state"] == "warn")
+
+
+def test_doctor_of_programs_that_disagree(home):
+    """`doctor`, and `status` as text and as JSON, warn of live programs that want other policies of one subsystem."""
+    live = [
+        put_live(homes.room(home), lines(1, 1), writer=writer, records=records)
+        for writer, records in ((WRITER, 50), (OTHER, 70))
+    ]
+    said = "live processes disagree on records: 50 (process 7 on box), 70 (process 7 on box); the newest counts, 70"
+    ended = run("doctor", home=home)
+    assert ended.code == 0
+    assert ("audit spool", "warn", said) in [(each["check"], each["state"], each["found"]) for each in ended.objects]
+    assert f"audit: warning: {said}\n" in run("status", "-o", "text", home=home).out
+    (found,) = run("status", home=home).objects
+    assert found["warnings"] == [said]
+    for each in live:
+        each.close()
+    assert "disagree" not in run("status", "-o", "text", home=home).out
 
 
 def test_doctor_asks_the_stores(home):
