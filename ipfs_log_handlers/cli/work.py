@@ -17,6 +17,7 @@ from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, lock, requests
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.shipped import Mark
+from ipfs_log_handlers.keeper.handover import PAUSE, Candidate
 from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
 from ipfs_log_handlers.keeper.seal import LostLockError
 from ipfs_log_handlers.keeper.ship import Delivered
@@ -50,6 +51,7 @@ class Shipping:
         self._success = time.monotonic()
         self._sizes = {room.name: Spool(room).sizes() for room in home.rooms()}
         self._troubles: dict[str, str] = {}
+        self._candidate = Candidate(home, NoGuest(token).token)
         self._keeper_elsewhere: str | None = None
         self._marks: dict[tuple[str, str], Mark] = {}
 
@@ -103,9 +105,10 @@ class Shipping:
         keeper.ask()
         return keeper
 
-    def note(self, troubles: dict[str, str]) -> None:
+    def note(self, keeper: Keeper) -> None:
         """Remember what a keeper complained of."""
-        self._troubles = troubles
+        self._troubles = dict(keeper.troubles)
+        self._candidate.was_refused(keeper.refused)
 
     # -- what is left
 
@@ -174,10 +177,12 @@ class Shipping:
                 and self.patience(timeout) > 0
                 and lock.holder(self._home) is not None
             ):
+                self._candidate.offer()
                 time.sleep(_POLL)
                 self._watch()
             self._watch()
         finally:
+            self._candidate.withdraw()
             if request is not None:
                 requests.drop(request)
 
@@ -208,7 +213,7 @@ def _keep(held: lock.KeeperLock, shipping: Shipping, timeout: float) -> int | No
                 await keeper.run(until_done=True)
         finally:
             watch.cancel()
-            shipping.note(dict(keeper.troubles))
+            shipping.note(keeper)
         return caught[0] if caught else None
 
     return asyncio.run(work())
@@ -246,6 +251,7 @@ def follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: T
 async def _follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> None:
     stopped = asyncio.Event()
     keeping: list[Keeper] = []
+    candidate = Candidate(home, NoGuest(token).token)
 
     def stop() -> None:
         stopped.set()
@@ -253,18 +259,28 @@ async def _follow(home: Home, given: tuple[str, ...] | None, token: str | None, 
             keeper.begin_stop()
 
     _on_signals(lambda _: stop())
-    while not stopped.is_set():
-        held = lock.take(home)
-        if held is not None:
-            try:
-                keeping[:] = [Keeper(held, NoGuest(token), stores=given, delivered=told)]
-                with contextlib.suppress(LostLockError):
-                    await keeping[0].run()
-            finally:
-                keeping.clear()
-                held.release()
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(stopped.wait(), _FOLLOW_TRY)
+    try:
+        while not stopped.is_set():
+            pause = _FOLLOW_TRY
+            held = lock.take(home)
+            if held is None:
+                candidate.offer()
+            else:
+                candidate.withdraw()
+                keeper = Keeper(held, NoGuest(token), stores=given, delivered=told)
+                keeping.append(keeper)
+                try:
+                    with contextlib.suppress(LostLockError):
+                        await keeper.run()
+                finally:
+                    keeping.clear()
+                    held.release()
+                candidate.was_refused(keeper.refused)
+                pause = PAUSE if keeper.handed_over else _FOLLOW_TRY
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(stopped.wait(), pause)
+    finally:
+        candidate.withdraw()
 
 
 def _on_signals(stop: Callable[[int], None]) -> None:

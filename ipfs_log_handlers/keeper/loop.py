@@ -22,7 +22,7 @@ from ipfs_log_handlers.errors import ConfigurationError, StoreRefused, StoreUnav
 from ipfs_log_handlers.home import disk, requests, reserve
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.lock import KeeperLock
-from ipfs_log_handlers.keeper import late
+from ipfs_log_handlers.keeper import handover, late
 from ipfs_log_handlers.keeper.retain import retain
 from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
 from ipfs_log_handlers.keeper.ship import Delivered, Shipper, trouble_of
@@ -128,7 +128,10 @@ class Keeper:
         self._requests: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._denied: str | None = None
+        self.refused: set[str] = set()
+        """Names of the stores that refuse this keeper: a wrong token, origin or address."""
+        self.handed_over = False
+        """Whether it left for a process that has the credential which a store wants."""
 
     # -- told from outside, in the loop's thread
 
@@ -193,9 +196,11 @@ class Keeper:
 
     def _hear_requests(self) -> None:
         found = requests.pending(self.home.requests)
-        if found - self._requests:
+        if found.asked - self._requests:
             self.ask()
-        self._requests = found
+        self._requests = found.asked
+        if self.refused and handover.accept(self.home, found, self.refused):
+            self.handed_over = self._stopping = True
 
     # -- sealing
 
@@ -315,6 +320,7 @@ class Keeper:
             waker.clear()
             try:
                 await self._ship_all(shipper)
+                self.refused.discard(shipper.store.name)
                 delays = _delays()
             except Exception as error:  # noqa: BLE001 - a store's trouble, whatever it is, is its own
                 await self._wait_after(error, shipper, waker, next(delays))
@@ -335,7 +341,7 @@ class Keeper:
         """Note what went wrong, then wait for the next try, or for somebody who asks."""
         if isinstance(error, StoreRefused):
             delay = _DENIED_WAIT
-            self._denied = shipper.store.address
+            self.refused.add(shipper.store.name)
         if isinstance(error, StoreUnavailable) and error.retry_after is not None:
             delay = max(delay, min(error.retry_after, _LONGEST_WAIT * 10))
         trouble = trouble_of(error, time.time() + delay)

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final
 
 from ipfs_log_handlers.home import lock
 from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.keeper.handover import PAUSE, Candidate
 from ipfs_log_handlers.keeper.loop import Guest, Keeper
 from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
 from ipfs_log_handlers.keeper.ship import Delivered
@@ -114,13 +115,14 @@ class KeeperThread:
         self._thread: threading.Thread | None = None
         self._woken = threading.Event()
         self._asked = False
-        self._asked_until = 0.0
+        self._eager_until = self._handed_over_until = 0.0
         self._stopping = False
         self._grace = 0.0
         self._loop: _Loop | None = None
         self._keeper: Keeper | None = None
         self._task: asyncio.Task[Any] | None = None
         self._starting = threading.Lock()
+        self._candidate = Candidate(home, guest.token)
         KeeperThread._all.add(self)
 
     @property
@@ -158,7 +160,7 @@ class KeeperThread:
     def ask(self) -> None:
         """Become the keeper at once if that is possible; seal and ship everything."""
         self._asked = not self.keeping
-        self._asked_until = time.monotonic() + _ASKED_FOR
+        self._eager_until = time.monotonic() + _ASKED_FOR
         self._woken.set()
         self._tell(lambda keeper: keeper.ask())
 
@@ -197,6 +199,7 @@ class KeeperThread:
         except BaseException as error:  # noqa: BLE001 - a guest never brings its host down, and never prints
             self.trouble = f"{type(error).__name__}: {error}"
         finally:
+            self._candidate.withdraw()
             self._guest.own_threads.discard(threading.get_ident())
 
     def _wait(self, seconds: float) -> None:
@@ -206,15 +209,20 @@ class KeeperThread:
 
     def _try_once(self) -> float:
         """Keep the home if the lock is free, until told to stop; how long to wait before the next try."""
+        if (left := self._handed_over_until - time.monotonic()) > 0:
+            return left
         try:
             held = lock.take(self.home)
         except OSError as error:
             self.trouble = str(error)
             return _AFTER_TROUBLE
         if held is None:
-            asked = self._asked and time.monotonic() < self._asked_until
-            return _ASKED_TRY_EVERY if asked else _TRY_EVERY * (0.9 + 0.2 * random.random())  # noqa: S311
+            if self._candidate.offer():
+                self._eager_until = time.monotonic() + _ASKED_FOR
+            eager = time.monotonic() < self._eager_until
+            return _ASKED_TRY_EVERY if eager else _TRY_EVERY * (0.9 + 0.2 * random.random())  # noqa: S311
         self.trouble = None
+        self._candidate.withdraw()
         try:
             self._keep(held)
         except Exception as error:  # noqa: BLE001 - shown by status, tried again
@@ -239,6 +247,9 @@ class KeeperThread:
                 self._begin_stop(keeper)
 
         _run(keeper.run, started)
+        self._candidate.was_refused(keeper.refused)
+        if keeper.handed_over:
+            self._handed_over_until = time.monotonic() + PAUSE
 
     @classmethod
     def after_fork_in_child(cls) -> None:
