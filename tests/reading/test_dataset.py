@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from pathlib import Path
@@ -19,6 +20,7 @@ from ipfs_log_handlers.reading import logs as logs_module
 from ipfs_log_handlers.reading import spooled as spooled_module
 from ipfs_log_handlers.reading.dataset import Dataset, Gap, with_subsystem
 from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.lying import LyingDaemon
 from tests.reading import homes
 
 
@@ -166,6 +168,22 @@ def test_payload_that_left_is_fetched(home):
     found, gaps = read(home)
     assert found == [*range(10), *range(20, 30)]
     assert [(gap.kind, gap.index) for gap in gaps] == [("absent", 1)]
+
+
+def test_payload_that_left_is_fetched_inside_a_running_loop(home):
+    """A program may read from a coroutine, payloads that left the home included; no thread of the reader stays."""
+    with LyingDaemon() as daemon:
+        homes.log(home, range(30), kubo=daemon.url)
+        homes.ship(home, daemon.url)
+        for index in range(3):
+            homes.strip(home, index)
+
+        async def inside() -> tuple[list[int], list[Gap]]:
+            return read(home)
+
+        assert asyncio.run(inside()) == (list(range(30)), [])
+        assert read(home) == (list(range(30)), [])
+    assert "ipfs-logs-fetcher" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_payload_that_a_store_forged_is_not_shown(home):
