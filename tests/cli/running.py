@@ -54,7 +54,21 @@ def command(*args: object) -> list[str]:
     return [sys.executable, "-m", "ipfs_log_handlers", *map(str, args)]
 
 
-def start(*args: object, **options: Any) -> subprocess.Popen[bytes]:
-    """Start it as a program."""
+TRACED = """
+import sys
+from ipfs_log_handlers.cli import main
+from ipfs_log_handlers.home import lock
+def take(home, real=lock.take):
+    held = real(home)
+    print("tried the lock" if held else "tried the lock in vain", file=sys.stderr, flush=True)
+    return held
+lock.take = take
+main()
+"""
+
+
+def start(*args: object, traced: bool = False, **options: Any) -> subprocess.Popen[bytes]:
+    """Start it as a program; a traced one says on stderr when it has tried the keeper's lock."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command(*args), env=environment(), **{**streams, **options})
+    whole = [sys.executable, "-c", TRACED, *map(str, args)] if traced else command(*args)
+    return subprocess.Popen(whole, env=environment(), **{**streams, **options})

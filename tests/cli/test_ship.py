@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ipfs_log_handlers import IPFSHandler
-from ipfs_log_handlers.home import lock
+from ipfs_log_handlers.home import lock, requests
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
@@ -32,7 +34,7 @@ def daemon() -> Iterator[LyingDaemon]:
         yield honest
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(holds: Callable[[], object], seconds: float = 20.0) -> None:
     """Wait until something holds."""
     until = time.monotonic() + seconds
     while not holds():
@@ -44,6 +46,32 @@ def counts(home: Path) -> tuple[int, int, int]:
     """Durable, sealed, shipped of the only subsystem."""
     (found,) = status(home)
     return found["durable"], found["sealed"], found["shipped"]
+
+
+def trouble(home: Path) -> str | None:
+    """What a store answered last, when that was no success."""
+    (found,) = status(home)
+    return found["last_error"]
+
+
+def wait_for_try_in_vain(process: subprocess.Popen[bytes]) -> None:
+    """Return once a traced program has found the lock taken."""
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"tried the lock in vain\n"
+
+
+@contextlib.contextmanager
+def meanwhile(holds: Callable[[], object], then: Callable[[], object]) -> Iterator[None]:
+    """Beside what stands in the block: do something as soon as something holds."""
+
+    def watch() -> None:
+        eventually(holds)
+        then()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    yield
+    watching.join()
 
 
 def test_ships_to_the_store_given(home):
@@ -99,10 +127,8 @@ def test_store_that_comes_back(home):
     store = MemoryStore.named("back")
     store.mood = "down"
     homes.log(home, range(5))
-    timer = threading.Timer(0.8, lambda: setattr(store, "mood", "up"))
-    timer.start()
-    assert run("ship", "--kubo", "memory:back", "--timeout", "10", home=home).code == 0
-    timer.join()
+    with meanwhile(lambda: trouble(home), lambda: setattr(store, "mood", "up")):
+        assert run("ship", "--kubo", "memory:back", "--timeout", "10", home=home).code == 0
 
 
 def test_replicas(home):
@@ -172,10 +198,8 @@ def test_becomes_keeper_when_the_other_leaves(home):
     homes.make(home, 5)
     held = lock.take(Home(home))
     assert held is not None
-    timer = threading.Timer(0.5, held.release)
-    timer.start()
-    assert run("ship", "--kubo", "memory:leaves", "--timeout", "10", home=home).code == 0
-    timer.join()
+    with meanwhile(lambda: requests.pending(Home(home).requests).asked, held.release):
+        assert run("ship", "--kubo", "memory:leaves", "--timeout", "10", home=home).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,17 +222,18 @@ def test_follow_waits_for_the_lock(home, daemon):
     homes.make(home, 5)
     held = lock.take(Home(home))
     assert held is not None
-    with start("--home", home, "ship", "--follow", "--kubo", daemon.url) as process:
-        time.sleep(0.7)
+    with start("--home", home, "ship", "--follow", "--kubo", daemon.url, traced=True) as process:
+        wait_for_try_in_vain(process)
         held.release()
         eventually(lambda: counts(home) == (5, 5, 5))
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
     held = lock.take(Home(home))
     assert held is not None
-    with start("--home", home, "ship", "--follow") as process:
-        time.sleep(0.7)
+    with start("--home", home, "ship", "--follow", traced=True) as process:
+        wait_for_try_in_vain(process)
         process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
     held.release()
     assert process.returncode == 0
 
@@ -217,8 +242,7 @@ def test_interrupted_ship(home):
     """Ctrl-C ends a ship that hangs at once, with exit code 130 and without a traceback."""
     homes.make(home, 5)
     with start("--home", home, "ship", "--kubo", NOWHERE) as process:
-        eventually(lambda: lock.holder(Home(home)) is not None)
-        time.sleep(0.3)
+        eventually(lambda: trouble(home))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130
