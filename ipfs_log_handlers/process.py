@@ -260,6 +260,17 @@ class HomeProcess:
         """Every home that this process has handlers for."""
         yield from list(cls._all.values())
 
+    @classmethod
+    def forget(cls, path: Path) -> None:
+        """Close everything that this process has open in a home, and know nothing of it any more: the end of a test."""
+        with cls._guard:
+            here = cls._all.get(path)
+        if here is not None:
+            for occupant in list(here._occupants):
+                here.leave(occupant)
+            with cls._guard:
+                cls._all.pop(path, None)
+
     def at_exit(self) -> None:
         """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us (pitfall 2)."""
         timeouts = [each.settings.flush_timeout for each in self._occupants]

@@ -15,8 +15,8 @@ import pytest
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import oracle, programs
-from tests.lying import LyingDaemon
 
 RECORDS = 10_000
 KILLS_IN_A_HOME = 20
@@ -200,7 +200,7 @@ def test_killed_between_every_two_steps(tmp_path, fresh):
     Sealing, quarantine, retiring, shipping: nothing is lost or doubled, no log ends, and the chain verifies.
     """
     home = tmp_path / "home"
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         ended = programs.run(home, STEPS, KUBO=daemon.url, FRESH=fresh, deadline_s=250).clean()
         pins = {cid.text for cid in daemon.store.pins}
 

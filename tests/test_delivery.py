@@ -16,9 +16,9 @@ import pytest
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.testing import FakeDaemon, Said, error, part
 from tests import oracle, programs
 from tests.kubo.daemon import Daemon
-from tests.lying import LyingDaemon, Said, error, part
 
 
 def blocks_of(daemon: Daemon) -> Callable[[str], bytes]:
@@ -287,7 +287,7 @@ def test_a_poison_batch_stops_nobody_behind_it(home):
     for turn in range(9):
         programs.run(home, 'configure(); log.info("r%d", TURN)', TURN=turn).clean()
     manifests = _manifests(home)
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         mismatch = error(500, f'import failed after block "{manifests[4]}": mismatch in content integrity, got: x')
         honest = daemon._honestly
         daemon.always("dag/import", lambda asked: mismatch if _carries(asked.body, manifests[4]) else honest(asked))
@@ -312,7 +312,7 @@ def _carries(body: bytes, cid: str) -> bool:
 
 def test_a_refusal_blames_no_batch(home):
     """403 concerns the token or the origin: nothing is set aside, and everything arrives when the store lets us in."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         daemon.always("version", error(403, "403 - Forbidden"))
         body = """
             configure(kubo=KUBO, flush_timeout=5.0)
@@ -334,7 +334,7 @@ def test_a_refusal_blames_no_batch(home):
 @pytest.mark.parametrize("cut", ["before", "after"])
 def test_an_answer_that_is_lost_costs_nothing(home, cut):
     """The connection breaks after the store has pinned all: asked again, it confirms, with the newest head."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         honest = daemon._honestly
 
         def lose(asked):
@@ -360,7 +360,7 @@ def test_an_answer_that_is_lost_costs_nothing(home, cut):
 
 def test_a_head_that_was_not_pinned_with_its_batch_is_sent_again(home):
     """The answer was lost after the manifest was pinned and before the head was: the head is pinned all the same."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
 
         def half(asked):
             roots, _, _ = daemon.store.load(part(asked))
@@ -423,7 +423,7 @@ def test_payloads_leave_only_when_the_store_proves_to_have_them(home, kubo):
 @pytest.mark.parametrize("lie", ["unpinned", "lost", "other bytes"])
 def test_a_store_that_lost_a_payload_keeps_it_in_the_home(home, lie):
     """A pin that is gone, a block that is gone or other bytes under its CID: the payload stays here."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         programs.run(home, 'configure(kubo=KUBO); log.info("kept")', KUBO=daemon.url).clean()
         [log] = oracle.read_home(home)["logs"]
         store = daemon.store
@@ -444,7 +444,7 @@ def test_a_store_that_lost_a_payload_keeps_it_in_the_home(home, lie):
 
 def test_a_store_that_is_silent_about_old_payloads_holds_up_no_sealing(home):
     """While the keeper waits for an answer about what may leave, new records are sealed as ever."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         programs.run(home, 'configure(kubo=KUBO); log.info("kept")', KUBO=daemon.url).clean()
         daemon.always("pin/ls", Said(then="hang"))
 
@@ -459,7 +459,7 @@ def test_a_store_that_is_silent_about_old_payloads_holds_up_no_sealing(home):
 
 def test_an_unreadable_token_is_no_secret_in_the_home(home):
     """A token given in the configuration stands nowhere in the home."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         body = 'configure(kubo=KUBO, token="bearer:very-secret-word"); log.info("r0")'
         programs.run(home, body, KUBO=daemon.url).clean()
         assert all("Bearer very-secret-word" == asked.headers["authorization"] for asked in daemon.asked)

@@ -17,8 +17,8 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import Header
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.testing import FakeDaemon, Said
 from tests import oracle, programs
-from tests.lying import LyingDaemon, Said
 
 FORKS_WARN = ("-W", "ignore::DeprecationWarning")
 """3.12 and later warn of a fork beside threads; that is the program's choice."""
@@ -179,7 +179,7 @@ def test_a_child_that_lives_on_keeps_and_ships(home, kubo):
 
 def test_a_child_of_a_program_with_a_silent_store_leaves_in_time(home):
     """A child that ends normally beside a silent store has its own deadline, and no more than that."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         daemon.always("version", Said(then="hang"))
         body = """
             configure(kubo=KUBO, flush_timeout=1.5)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ipfs_log_handlers.testing import FakeDaemon, Said
 from tests import oracle, programs
-from tests.lying import LyingDaemon, Said
 
 SLACK_S = 2.0
 """What the end may take beside `flush_timeout`."""
@@ -49,7 +49,7 @@ def deliver(home: Path, kubo: str) -> None:
 @pytest.fixture
 def silent():
     """A daemon that accepts connections and says nothing."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         for command in ("version", "dag/import", "pin/ls", "pin/rm", "block/get"):
             daemon.always(command, Said(then="hang"))
         yield daemon

@@ -17,8 +17,8 @@ from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.stores import Shipment, Store
 from ipfs_log_handlers.stores.kubo import KuboStore
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import shipments
-from tests.lying import LyingDaemon
 
 T = TypeVar("T")
 DEADLINE_S = 1.5
@@ -44,9 +44,9 @@ PLACES: dict[str, Callable[[pytest.FixtureRequest], Store]] = {
 
 
 @pytest.fixture
-def lying() -> Iterator[LyingDaemon]:
+def lying() -> Iterator[FakeDaemon]:
     """A scripted daemon without a script: honest."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         yield daemon
 
 

@@ -19,8 +19,8 @@ from ipfs_log_handlers.home import lock, requests
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import FakeDaemon
 from tests.cli.running import run, start
-from tests.lying import LyingDaemon
 from tests.reading import homes
 
 KEYS = {"subsystem", "index", "cid", "store", "seconds"}
@@ -28,9 +28,9 @@ NOWHERE = "http://127.0.0.1:9"
 
 
 @pytest.fixture
-def daemon() -> Iterator[LyingDaemon]:
+def daemon() -> Iterator[FakeDaemon]:
     """A scripted daemon without a script: honest."""
-    with LyingDaemon() as honest:
+    with FakeDaemon() as honest:
         yield honest
 
 

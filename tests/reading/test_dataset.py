@@ -20,7 +20,7 @@ from ipfs_log_handlers.reading import logs as logs_module
 from ipfs_log_handlers.reading import spooled as spooled_module
 from ipfs_log_handlers.reading.dataset import Dataset, Gap, with_subsystem
 from ipfs_log_handlers.stores.memory import MemoryStore
-from tests.lying import LyingDaemon
+from ipfs_log_handlers.testing import FakeDaemon
 from tests.reading import homes
 
 
@@ -172,7 +172,7 @@ def test_payload_that_left_is_fetched(home):
 
 def test_payload_that_left_is_fetched_inside_a_running_loop(home):
     """A program may read from a coroutine, payloads that left the home included; no thread of the reader stays."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         homes.log(home, range(30), kubo=daemon.url)
         homes.ship(home, daemon.url)
         for index in range(3):

@@ -22,8 +22,8 @@ from ipfs_log_handlers.errors import (
 from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.stores import Shipment
 from ipfs_log_handlers.stores.kubo import KuboStore
+from ipfs_log_handlers.testing import Asked, FakeDaemon, Said, confirmed, error, lines
 from tests import shipments
-from tests.lying import Asked, LyingDaemon, Said, confirmed, error, lines
 
 DEADLINE_S = 0.4
 STRANGER = Cid.of(RAW, b"stranger")
@@ -31,14 +31,14 @@ TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[LyingDaemon]:
+def running() -> Iterator[FakeDaemon]:
     """One scripted daemon for the file."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         yield daemon
 
 
 @pytest.fixture
-def liar(running: LyingDaemon) -> LyingDaemon:
+def liar(running: FakeDaemon) -> FakeDaemon:
     """The daemon without a script."""
     running.honest()
     running.asked.clear()
@@ -46,7 +46,7 @@ def liar(running: LyingDaemon) -> LyingDaemon:
     return running
 
 
-def ship(daemon: LyingDaemon, *shipment: Shipment, **options: Any) -> None:
+def ship(daemon: FakeDaemon, *shipment: Shipment, **options: Any) -> None:
     """Ships with a new store, one shipment after the other."""
 
     async def work() -> None:
@@ -338,7 +338,7 @@ class TestRequest:
 
     def test_redirects_are_not_followed(self, liar):
         """A redirect is shown, and nothing is sent to where it points."""
-        with LyingDaemon() as elsewhere:
+        with FakeDaemon() as elsewhere:
             liar.say("dag/import", Said(status=307, headers=(("Location", elsewhere.url + "/api/v0/dag/import"),)))
             with pytest.raises(StoreRefused, match="redirect"):
                 ship(liar, GOOD)
@@ -401,7 +401,7 @@ class TestGate:
 
 
 class TestReading:
-    def get(self, liar: LyingDaemon, cid: Cid) -> bytes:
+    def get(self, liar: FakeDaemon, cid: Cid) -> bytes:
         """Reads one block with a new store."""
 
         async def work() -> bytes:
@@ -457,7 +457,7 @@ class TestReading:
 
 
 class TestToken:
-    def asked(self, liar: LyingDaemon, token: str | None) -> Asked:
+    def asked(self, liar: FakeDaemon, token: str | None) -> Asked:
         """The upload that a store with this token makes."""
         ship(liar, GOOD, token=token)
         return liar.uploads()[-1]
