@@ -63,8 +63,10 @@ format: $(VENV)/.dev ## puts the code into the form that lint wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.dev ## mypy, strict
+types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public names as the built wheel shows them
 	$(BIN)/mypy
+	cp tests/typing/api.py build/typed/
+	cd build/typed && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable bin/python api.py
 
 bench: $(VENV)/.bench ## measures us and our peers, and prints the tables of benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -105,6 +107,12 @@ build/wheel: $(SOURCES) $(VENV)/.dev
 	@rm -rf build
 	$(BIN)/python -m build --wheel --outdir build/wheel . > build-wheel.log 2>&1 || { cat build-wheel.log; rm build-wheel.log; exit 1; }
 	@rm build-wheel.log
+	@touch $@
+
+# A Python that has the wheel and nothing else, for mypy to look into.
+build/typed: build/wheel
+	@rm -rf $@ && $(BIN)/python -m venv --without-pip $@
+	@$(BIN)/python -m zipfile -e build/wheel/*.whl "$$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
 
 .venv-%/bin/python:

@@ -83,7 +83,7 @@ def _until_sealed(handler: Any, records: int) -> None:
         time.sleep(0.02)
 
 
-def beside(home: str, keeper: str, seconds: int) -> Sample:
+def beside(home: str, keeper: Any, seconds: int) -> Sample:
     """Calls a second of a loop, with the keeper at full work (a backlog to seal all along), or without a keeper."""
     from ipfs_log_handlers import IPFSHandler
 

@@ -11,11 +11,21 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from ipfs_log_handlers.errors import ConfigurationError
 
-__all__ = ["Batch", "Durability", "Keeper", "Settings", "WhenFull", "default_home", "homes_directory", "program_name"]
+__all__ = [
+    "Batch",
+    "Durability",
+    "Keeper",
+    "Keywords",
+    "Settings",
+    "WhenFull",
+    "default_home",
+    "homes_directory",
+    "program_name",
+]
 
 Durability = Literal["process", "power"]
 WhenFull = Literal["drop_new", "block"]
@@ -60,6 +70,25 @@ class Batch:
             )
         _known("batch", value, [each.name for each in fields(cls)])
         return cls(**value)
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of a handler or processor, for type checkers; `Settings` says what each means."""
+
+    home: str | os.PathLike[str] | None
+    kubo: str | Sequence[str] | None
+    token: str | None
+    replicas: int
+    batch: Batch | Mapping[str, float] | None
+    flush_timeout: float
+    durability: Durability
+    when_full: WhenFull
+    max_spool_bytes: int
+    max_store_bytes: int | None
+    keep_days: float
+    max_record_bytes: int
+    keeper: Keeper
+    redact: Redact | str | Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,11 +12,16 @@ import contextlib
 import copy
 import logging
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfs_log_handlers.fields import NOT_FIELDS, exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ipfs_log_handlers.config import Keywords
 
 __all__ = ["IPFSHandler"]
 
@@ -38,7 +43,9 @@ class IPFSHandler(logging.Handler):
     Constructing opens no file, touches no network and starts no thread; it looks whose the home is, if there is one.
     """
 
-    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:
+    def __init__(
+        self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
+    ) -> None:
         recorder = Recorder(subsystem, settings, level)
         super().__init__(level)
         self.subsystem = subsystem

@@ -10,11 +10,16 @@ import logging
 import threading
 import time
 from collections.abc import MutableMapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.fields import exception_text
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ipfs_log_handlers.config import Keywords
 
 __all__ = ["IPFSProcessor"]
 
@@ -52,7 +57,9 @@ class IPFSProcessor:
         ConfigurationError: a name or value is wrong.
     """
 
-    def __init__(self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Any) -> None:
+    def __init__(
+        self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
+    ) -> None:
         self._recorder = Recorder(subsystem, settings, level)
         self._shutdown = _Shutdown(self._recorder, level)
 

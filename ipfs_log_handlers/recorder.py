@@ -58,7 +58,7 @@ class Recorder:
         "quick",
     )
 
-    def __init__(self, subsystem: str | None, keywords: dict[str, Any], level: int | str = logging.NOTSET) -> None:
+    def __init__(self, subsystem: str | None, keywords: Mapping[str, Any], level: int | str = logging.NOTSET) -> None:
         self.chosen: Subsystem | None = None if subsystem is None else subsystems.get(subsystem)
         self._settings = Settings.parse(keywords, also=("subsystem", "level"))
         _check_level(level)
