@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ipfs_log_handlers.fields import NOT_FIELDS, exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
+from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -106,6 +107,8 @@ class IPFSHandler(logging.Handler):
             fields = {**found, **fields}
         if args is not None:
             fields["args"] = args
+        if OPENTELEMETRY in LOADED:
+            fields = with_trace(fields)
         self._recorder.take(
             members.get("created", 0.0),
             members.get("levelname", ""),

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ipfs_log_handlers.fields import CLASHING, NOT_FIELDS
 from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, check
 from ipfs_log_handlers.process import HomeProcess
+from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 __all__ = ["short_way"]
 
@@ -64,7 +65,7 @@ def short_way(
     find, by_line = sites.find, sites.by_line
     moment_of = encoder.moment
     now: tuple[int, str] = (0, moment_of(0))
-    own_threads = HomeProcess.own_threads
+    own_threads, modules = HomeProcess.own_threads, LOADED
     plain, parts, leaves, digits = logging.LogRecord, _PARTS, LEAVES, _THREE_DIGITS
 
     def handle(record: logging.LogRecord) -> Any:
@@ -73,6 +74,8 @@ def short_way(
             return long_way(record)
         try:
             members = record.__dict__
+            if OPENTELEMETRY in modules:
+                members = with_trace(members)
             thread, text, args, exc_info, exc_text, stack, created, level, name, path, line = parts(members)
             if exc_info or exc_text or stack or thread in own_threads:
                 raise _NotPlainError

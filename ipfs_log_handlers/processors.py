@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ipfs_log_handlers.fields import exception_text
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
+from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -83,12 +84,15 @@ class IPFSProcessor:
         if threading.get_ident() in HomeProcess.own_threads:
             return
         exception, stack = _told(event_dict)
+        fields = _fields(event_dict)
+        if OPENTELEMETRY in LOADED:
+            fields = with_trace(fields)
         self._recorder.take(
             time.time(),
             level,
             as_text(event_dict.get("logger") or getattr(logger, "name", None) or ""),
             as_text(event_dict.get("event", "")),
-            _fields(event_dict),
+            fields,
             exception=exception,
             stack=stack,
         )
