@@ -2,6 +2,7 @@
 
 handler.py, processors.py   records come in: logging and structlog
 recorder.py, fields.py      what was logged becomes event and fields
+eventdict.py                what structlog's event dicts hold
 tracing.py                  the ids of the span it belongs to
 writer.py                   the line becomes durable
 process.py                  this process in a home: writers, keeper's thread, one deadline

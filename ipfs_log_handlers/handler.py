@@ -14,6 +14,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
+from ipfs_log_handlers.eventdict import LUGGAGE, is_wrapped, told, without_envelope
 from ipfs_log_handlers.fields import NOT_FIELDS, exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
@@ -101,8 +102,12 @@ class IPFSHandler(logging.Handler):
         members = record.__dict__
         text, args = self._text(record)
         fields = {name: value for name, value in members.items() if name not in NOT_FIELDS}
-        message = members.get("msg")
-        found = self._members(message, text)
+        found = self._members(members.get("msg"), text)
+        exception, stack = members.get("exc_text"), members.get("stack_info")
+        if found is not None and is_wrapped(members):
+            exception, stack = told(found)
+            found = without_envelope(found)
+            fields = {name: value for name, value in fields.items() if name not in LUGGAGE}
         if found is not None:
             fields = {**found, **fields}
         if args is not None:
@@ -116,8 +121,8 @@ class IPFSHandler(logging.Handler):
             text,
             fields,
             from_json=found is not None,
-            exception=exception_text(members.get("exc_info")) or members.get("exc_text") or None,
-            stack=members.get("stack_info") or None,
+            exception=exception_text(members.get("exc_info")) or exception or None,
+            stack=stack or None,
         )
 
     def _members(self, message: object, text: str) -> dict[str, Any] | None:

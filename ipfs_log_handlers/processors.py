@@ -12,7 +12,7 @@ import time
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ipfs_log_handlers.fields import exception_text
+from ipfs_log_handlers.eventdict import told, without_envelope
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.recorder import Recorder
 from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
@@ -37,13 +37,6 @@ _LEVELS: Final = {
     "debug": 10,
     "notset": 0,
 }
-_TAKEN: Final = frozenset({"event", "level", "logger", "exc_info", "exception", "stack", "stack_info"}) | {
-    "_record",
-    "_from_structlog",
-    "_logger",
-    "_name",
-}
-"""Keys that become part of the envelope, and structlog's own luggage."""
 
 
 class IPFSProcessor:
@@ -83,8 +76,9 @@ class IPFSProcessor:
             return
         if threading.get_ident() in HomeProcess.own_threads:
             return
-        exception, stack = _told(event_dict)
-        fields = _fields(event_dict)
+        exception, stack = told(event_dict)
+        fields = without_envelope(event_dict)
+        fields.pop("event", None)
         if OPENTELEMETRY in LOADED:
             fields = with_trace(fields)
         self._recorder.take(
@@ -129,21 +123,3 @@ class _Shutdown(logging.Handler):
     def close(self) -> None:
         self._recorder.close()
         super().close()
-
-
-def _told(event_dict: MutableMapping[str, Any]) -> tuple[str | None, str | None]:
-    """Exception and stack, whether structlog has formatted them already or not."""
-    exception, stack = event_dict.get("exception"), event_dict.get("stack", event_dict.get("stack_info"))
-    return (
-        exception if isinstance(exception, str) else exception_text(event_dict.get("exc_info")),
-        stack if isinstance(stack, str) else None,
-    )
-
-
-def _fields(event_dict: MutableMapping[str, Any]) -> dict[str, Any]:
-    """What the caller gave; an exception that a processor made a structure of is a field like others."""
-    fields = {key: value for key, value in event_dict.items() if key not in _TAKEN}
-    for name in ("exception", "stack"):
-        if not isinstance(event_dict.get(name, ""), (str, type(None))):
-            fields[name] = event_dict[name]
-    return fields
