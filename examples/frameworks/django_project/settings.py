@@ -1,0 +1,25 @@
+"""Settings of a small Django project; `LOGGING` is all that there is to the signed log.
+
+    IPFS_LOGS_HOME=/var/lib/shop/logs python manage.py runserver 8000
+    IPFS_LOGS_HOME=/var/lib/shop/logs python manage.py restock 7
+
+The server and the commands share the home that the environment names.
+"""
+
+from __future__ import annotations
+
+SECRET_KEY = "for this example only"  # noqa: S105 - no secret
+ALLOWED_HOSTS = ["127.0.0.1"]
+ROOT_URLCONF = "shop.urls"
+INSTALLED_APPS = ["shop"]
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"ipfs": {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": "logs"}},
+    "loggers": {
+        "django.server": {"handlers": ["ipfs"], "level": "INFO"},
+        "django.request": {"level": "WARNING"},
+    },
+    "root": {"handlers": ["ipfs"], "level": "INFO"},
+}

@@ -1,0 +1,1 @@
+"""The programs of examples/frameworks/, run as their users run them, and read back."""

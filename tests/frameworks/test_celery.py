@@ -1,0 +1,28 @@
+"""Celery with prefork workers and a directory as its broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests import oracle
+from tests.frameworks.running import Program, exactly_once, read_back
+
+
+def test_prefork(home: Path, tmp_path: Path) -> None:
+    """Tasks in worker processes that end after five: each record once; the main process seals for those that ended."""
+    queue = str(tmp_path / "queue")
+    options = ("--concurrency", 2, "--max-tasks-per-child", 5, "--without-gossip", "--without-mingle")
+    with Program(home, "celery_app.py", 20, SHOP_QUEUE=queue) as sender:
+        sender.end()
+    with Program(home, "-m", "celery", "-A", "celery_app", "worker", *options, SHOP_QUEUE=queue) as worker:
+        worker.wait_until(lambda: 20 == worker.printed.count("succeeded in"))
+        worker.stop()
+
+    records = read_back(home)
+    exactly_once(range(20), records)
+    children = {each["pid"] for each in records if each["event"] == "order placed"}
+    assert 4 <= len(children)
+    assert worker.process.pid not in children
+    assert 20 == len([each for each in records if each["logger"] == "celery.app.trace"])
+    assert 20 == len([each for each in records if each["logger"] == "celery.worker.strategy"])
+    assert [] == oracle.spooled(home)
