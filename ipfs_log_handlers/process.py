@@ -220,6 +220,8 @@ class HomeProcess:
         """
         if not self.writers:
             return True
+        for writer in list(self.writers.values()):
+            writer.tell_lost()
         with HomeProcess.importing():
             from ipfs_log_handlers.flush import flush  # the reading side of a home, not needed to log
 

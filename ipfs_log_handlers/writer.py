@@ -37,6 +37,9 @@ __all__ = ["SEGMENT_BYTES", "Writer", "new_identity"]
 
 SEGMENT_BYTES: Final = 8 << 20
 """Bytes at which a segment is closed and the next one begun: what an unlink gives back at once."""
+_SMALLEST_SEGMENT: Final = 28 << 10
+_TOLD_BYTES: Final = 8 << 10
+"""Bytes of the bound that no record may take: what a process needs to tell at its end what it had to drop."""
 _RETRY_EVERY: Final = 0.1
 _LONGEST_NESTED: Final = 10_000
 _FULL: Final = "the spool is full"
@@ -97,7 +100,7 @@ class Writer:
         self._refusal = ""
         self._stuck = b""
         self._patience = 0.0
-        self._limit = min(SEGMENT_BYTES, max(32 << 10, self._settings.max_spool_bytes // 8))
+        self._limit = min(SEGMENT_BYTES, max(_SMALLEST_SEGMENT, self._settings.max_spool_bytes // 8))
         self._unkept = 0
 
     def after_fork_in_child(self) -> None:
@@ -110,7 +113,7 @@ class Writer:
         with self._lock:
             if settings != self._settings:
                 self._settings = settings
-                self._limit = min(SEGMENT_BYTES, max(32 << 10, settings.max_spool_bytes // 8))
+                self._limit = min(SEGMENT_BYTES, max(_SMALLEST_SEGMENT, settings.max_spool_bytes // 8))
                 self._close_segment()
                 if self._afterwards != self._start:
                     self._afterwards = self._sync if settings.durability == "power" else None
@@ -216,19 +219,19 @@ class Writer:
             segment = None
         if segment is None:
             segment = self._begin_segment(len(front))
-        if segment is not None and (self._lost or self._overflown):
-            self._tell_lost(segment)
+        if segment is not None and (self._lost or self._overflown) and not self._tell_lost(segment):
+            self._drop(self._refusal)
         return segment if segment is self._segment else None
 
     def _begin_segment(self, size: int) -> Segment | None:
         """Make the next segment; where that fails wait, as `when_full` says, or count the record.
 
-        A disk that refused is asked again at most ten times a second.
+        A disk that refused is asked again at most ten times a second, unless the record may wait.
         """
         now = time.monotonic()
         until = now + self._settings.flush_timeout if self._settings.when_full == "block" else 0.0
-        if now >= self._retry_at:
-            while not self._try_begin(size):
+        if until or now >= self._retry_at:
+            while not self._try_begin(max(self._limit, size) + _TOLD_BYTES):
                 if self._refusal not in _WORTH_WAITING or time.monotonic() >= until:
                     self._retry_at = time.monotonic() + _RETRY_EVERY
                     break
@@ -237,10 +240,11 @@ class Writer:
             self._drop(self._refusal)
         return self._segment
 
-    def _try_begin(self, size: int) -> bool:
+    def _try_begin(self, needed: int) -> bool:
+        """Make the next segment if so many bytes more fit the bound."""
         try:
             room = self._home.room(self.subsystem.name)
-            if spool_bytes(room, self._settings) + max(self._limit, size) > self._settings.max_spool_bytes:
+            if spool_bytes(room, self._settings) + needed > self._settings.max_spool_bytes:
                 self._refusal = _FULL
                 return False
             if not self._identity:
@@ -280,8 +284,8 @@ class Writer:
         told[0] += 1
         told[2] = seq
 
-    def _tell_lost(self, segment: Segment) -> None:
-        """Append the control line that tells how many records were dropped, why, and which."""
+    def _tell_lost(self, segment: Segment) -> bool:
+        """Append the control line that tells how many records were dropped, why, and which; whether it is whole."""
         while self._overflown:
             self._overflown -= 1
             self._drop(_NESTED)
@@ -289,16 +293,15 @@ class Writer:
         whole = line.control(json.dumps({"dropped": told}, separators=(",", ":")).encode())
         try:
             written = os.write(segment.descriptor, whole)
+            segment.size += written
+            if written != len(whole):
+                raise OSError(errno.ENOSPC, "a short write")
         except OSError as error:
             self._abandon(segment)
-            self._drop(_reason(error))
-            return
-        segment.size += written
-        if written == len(whole):
-            self._lost.clear()
-        else:
-            self._abandon(segment)
-            self._drop(_reason(OSError(errno.ENOSPC, "")))
+            self._refusal = _reason(error)
+            return False
+        self._lost.clear()
+        return True
 
     def _failed(self, front: bytes, segment: Segment, seq: int, size: int, written: int, error: BaseException) -> None:
         """What was raised as a line was appended: the line is whole in the segment, is tried again, or is counted."""
@@ -397,11 +400,23 @@ class Writer:
         """Call `first_record` after the next record again."""
         self._afterwards = self._start
 
+    def tell_lost(self) -> None:
+        """Append the count of what was dropped, if the disk takes it: no further record may come to bring it."""
+        if not (self._lost or self._overflown) or self._inside():
+            return
+        with self._lock:
+            if self._segment is not None and self._tell_lost(self._segment):
+                return
+            if self._segment is None and self._try_begin(_TOLD_BYTES) and self._segment is not None:
+                self._tell_lost(self._segment)
+                self._close_segment()  # no record goes there: its room was not asked for
+
     def close(self) -> None:
         """Close the segment, so that any keeper may take it whole. A record after that begins a new one."""
         if self._inside():
             return  # from a signal handler: the record that is being appended comes first
         self._append_nested()
+        self.tell_lost()
         with self._lock:
             self._close_segment()
 
