@@ -7,7 +7,6 @@ import json
 import linecache
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -183,19 +182,6 @@ def spy(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, note: Callabl
         return real(*args, **options)
 
     monkeypatch.setattr(owner, name, seen)
-
-
-@contextlib.contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """A real disk that is soon full. Where mounting is not permitted the test is skipped: others feign such a disk."""
-    path.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)], capture_output=True)
-    if made.returncode:
-        pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
 
 
 def interrupted(call: Callable[[], object], at_line: int, error: type[BaseException]) -> bool:

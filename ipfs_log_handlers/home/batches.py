@@ -136,6 +136,9 @@ class Batches:
     def strip(self, index: int) -> int:
         """Take the payload out of a batch's file, atomically; manifest, head block and evidence stay.
 
+        On a disk that has no room even for the smaller file, the file is cut behind them: they stand first. A reader
+        who is just then in the payload sees it end.
+
         Returns:
             Bytes freed.
         """
@@ -144,7 +147,13 @@ class Batches:
         keep = {facts.cid, facts.head_cid, *facts.manifest.evidence} - {facts.manifest.payload}
         before = path.stat().st_size
         kept = [(cid, block) for cid, block in self.blocks(index) if cid in keep]
-        disk.replace(path, b"".join(_car(facts.cid, facts.head_cid, kept)))
+        fresh = b"".join(_car(facts.cid, facts.head_cid, kept))
+        try:
+            disk.replace(path, fresh)
+        except OSError as error:
+            if error.errno not in disk.NO_ROOM or disk.read(path, len(fresh)) != fresh:
+                raise
+            disk.cut(path, len(fresh))
         return before - path.stat().st_size
 
 

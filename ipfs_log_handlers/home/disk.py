@@ -27,6 +27,7 @@ __all__ = [
     "allocated",
     "check_owner",
     "close_locked",
+    "cut",
     "ensure_directory",
     "free_bytes",
     "machine_id",
@@ -222,6 +223,16 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
         raise
     if sync:
         sync_directory(path.parent)
+
+
+def cut(path: Path, size: int) -> None:
+    """Cut a file off, synced: what is left of it needs no new room."""
+    descriptor = os.open(path, os.O_WRONLY | _OPEN)
+    try:
+        os.ftruncate(descriptor, size)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path, most: int = 64 << 20) -> bytes:

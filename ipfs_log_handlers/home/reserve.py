@@ -9,7 +9,7 @@ from typing import Final
 
 from ipfs_log_handlers.home import disk
 
-__all__ = ["SIZE", "give_up", "make"]
+__all__ = ["SIZE", "give_up", "make", "missing_bytes"]
 
 SIZE: Final = 4 << 20
 """Bytes: two batches of 1 MiB, with room for heads, manifests and directory blocks."""
@@ -39,6 +39,16 @@ def make(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def missing_bytes(path: Path) -> int:
+    """Bytes that are to be freed on a disk that is nearly full; 0 while there is room for segments and a reserve.
+
+    Raises:
+        OSError: the disk cannot be asked.
+    """
+    free = disk.free_bytes(path.parent)
+    return 0 if free >= (SIZE if path.exists() else 2 * SIZE) else 4 * SIZE - free
 
 
 def give_up(path: Path) -> bool:

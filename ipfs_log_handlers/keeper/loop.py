@@ -128,6 +128,8 @@ class Keeper:
         self._requests: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._stopping = False
+        self._short = False
+        self._look_at_room = 0.0
         self.refused: set[str] = set()
         """Names of the stores that refuse this keeper: a wrong token, origin or address."""
         self.handed_over = False
@@ -178,7 +180,7 @@ class Keeper:
                     seen, others = activity, now + _OTHERS_EVERY
                     await self._seal_all()
                 self._tend_stores()
-                if now >= house:
+                if now >= house or self._newly_short(now):
                     house = now + _KEEP_HOUSE_EVERY
                     self._keep_house()
                 if self._done():
@@ -383,18 +385,46 @@ class Keeper:
 
     # -- space
 
+    def _newly_short(self, now: float) -> bool:
+        """Whether the disk has become nearly full since the last look, or payloads went and it still is."""
+        if now < self._look_at_room:
+            return False
+        self._look_at_room = now + _OTHERS_EVERY
+        before, self._short = self._short, self._missing_bytes() > 0
+        return self._short and not before
+
+    def _missing_bytes(self) -> int:
+        with contextlib.suppress(OSError):
+            return reserve.missing_bytes(self.home.reserve)
+        return 0
+
     def _keep_house(self, *, make_room: bool = False) -> None:
         """Make the reserve again, and look for payloads that may leave: in a task, for a store is asked there."""
         if not make_room and self.home.rooms():
             reserve.make(self.home.reserve)
+        missing = self._missing_bytes()
+        if make_room:
+            missing = max(missing, reserve.SIZE)
         if self._house is None or self._house.done():
-            self._house = asyncio.get_running_loop().create_task(self._retain_all(make_room=make_room))
+            self._house = asyncio.get_running_loop().create_task(self._retain_all(missing))
 
-    async def _retain_all(self, *, make_room: bool) -> None:
+    async def _retain_all(self, missing: int) -> None:
         for sealer in list(self._sealers.values()):
             stores = [self._shippers[each].store for each in self._addresses(sealer.room) if each in self._shippers]
             with contextlib.suppress(Exception):  # asked again in a while; until then the payloads stay
-                await retain(sealer.room, stores, sealer.policy, make_room=make_room)
+                freed = await self._retain_one(sealer, stores, missing)
+                missing = max(0, missing - freed)
+                if freed:
+                    self._short = False  # if it still is, the next look goes on with it
+
+    async def _retain_one(self, sealer: Sealer, stores: list[Store], missing: int) -> int:
+        """Let payloads of one subsystem go; on a full disk even the smaller file needs the room of the reserve."""
+        try:
+            return await retain(sealer.room, stores, sealer.policy, make_room=missing)
+        except OSError as error:
+            if error.errno not in disk.NO_ROOM or not reserve.give_up(self.home.reserve):
+                raise
+        return await retain(sealer.room, stores, sealer.policy, make_room=missing)
 
 
 def _delays() -> Iterator[float]:

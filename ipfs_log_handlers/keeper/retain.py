@@ -27,14 +27,15 @@ _MOST_A_TURN: Final = 64
 """Payloads that go in one turn, so that shipping is not held up."""
 
 
-async def retain(room: Room, stores: Sequence[Store], policy: Policy, *, make_room: bool) -> int:
+async def retain(room: Room, stores: Sequence[Store], policy: Policy, *, make_room: int = 0) -> int:
     """Take shipped payloads out of the home where the policy says so, oldest first.
 
     Args:
         room: the subsystem.
         stores: the configured stores that can be asked. Without one nothing leaves.
         policy: its bounds.
-        make_room: the disk is full: age and bound of the store do not count, `replicas` and the proof do.
+        make_room: bytes that a full disk lacks: age and bound of the store do not count then, `replicas` and the proof
+            do.
 
     Returns:
         Bytes freed.
@@ -42,12 +43,12 @@ async def retain(room: Room, stores: Sequence[Store], policy: Policy, *, make_ro
     if not stores or (policy.max_store_bytes is None and not make_room):
         return 0
     freed = 0
-    excess = _size(room) - (0 if make_room else policy.max_store_bytes or 0)
+    excess = make_room or _size(room) - (policy.max_store_bytes or 0)
     for shelf in room.shelves():
         newest = newest_of(shelf)
         if newest is None or freed >= excess:
             continue
-        freed += await _retain_shelf(shelf, newest[0], stores, policy, excess - freed, make_room=make_room)
+        freed += await _retain_shelf(shelf, newest[0], stores, policy, excess - freed, make_room=make_room > 0)
     return freed
 
 

@@ -109,8 +109,8 @@ class TestRetention:
     def test_strip_fails(self, batches: Batches, monkeypatch: pytest.MonkeyPatch) -> None:
         """Home rule 23: on a disk that refuses, the batch stays as it was."""
         data = batches.file(0).read_bytes()
-        refuse(monkeypatch, "write", OSError(errno.ENOSPC, "full"))
-        with pytest.raises(OSError, match="full"):
+        refuse(monkeypatch, "write", OSError(errno.EIO, "broken"))
+        with pytest.raises(OSError, match="broken"):
             batches.strip(0)
         assert data == batches.file(0).read_bytes()
         assert [batches.file(0), batches.file(1)] == sorted(batches.file(0).parent.iterdir())
@@ -132,3 +132,15 @@ class TestRetention:
         seal_home(home)
         assert [] == list(batches.path.rglob("*.tmp"))
         assert data == batches.file(0).read_bytes()
+
+    def test_strip_without_room(self, batches: Batches, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 22: on a disk without room for even the smaller file, the batch is cut behind what stays."""
+        facts, before = batches.facts(0), batches.file(0).stat().st_size
+        refuse(monkeypatch, "write", OSError(errno.ENOSPC, "full"))
+        freed = batches.strip(0)
+        monkeypatch.undo()
+        assert before - freed == batches.file(0).stat().st_size
+        assert facts == batches.facts(0)
+        assert [batches.file(0), batches.file(1)] == sorted(batches.file(0).parent.iterdir())
+        (log,) = oracle.read_home(home)["logs"]
+        assert [None, 1] == [each.lines and len(each.lines) for each in log.batches]

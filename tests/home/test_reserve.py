@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ipfs_log_handlers.home import disk, reserve
-from tests.workshop import refuse, small_disk
+from tests.workshop import refuse
 
 
 class TestReserve:
@@ -43,11 +43,14 @@ class TestReserve:
         assert not reserve.make(tmp_path / "reserve")
         assert not (tmp_path / "elsewhere").exists()
 
-    def test_real_disk(self, tmp_path: Path) -> None:
-        """Home rule 22: on a disk that is full, giving the reserve up makes room for as many bytes."""
-        with small_disk(tmp_path / "disk", "12m") as disk_path:
-            assert reserve.make(disk_path / "reserve")
-            with pytest.raises(OSError, match="No space"):
-                disk.write_new(disk_path / "filler", [bytes(1 << 20)] * 12)
-            assert reserve.give_up(disk_path / "reserve")
-            assert reserve.SIZE == disk.write_new(disk_path / "batch", [bytes(reserve.SIZE)])
+    def test_missing_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 22: a disk is nearly full when less is left than a reserve; than two while there is none."""
+        free = 2 * reserve.SIZE
+        monkeypatch.setattr(disk, "free_bytes", lambda _: free)
+        assert 0 == reserve.missing_bytes(tmp_path / "reserve")
+        free -= 1
+        assert 2 * reserve.SIZE + 1 == reserve.missing_bytes(tmp_path / "reserve")
+        (tmp_path / "reserve").touch()
+        assert 0 == reserve.missing_bytes(tmp_path / "reserve")
+        free = reserve.SIZE - 1
+        assert 3 * reserve.SIZE + 1 == reserve.missing_bytes(tmp_path / "reserve")

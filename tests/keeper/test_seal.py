@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -31,8 +30,6 @@ from tests.workshop import (
     record,
     refuse,
     seal_all,
-    seal_home,
-    small_disk,
     spy,
 )
 
@@ -493,26 +490,6 @@ class TestSpace:
         with pytest.raises(OSError, match="io"):
             seal_all(made)
         assert Home(room.path.parent).reserve.exists()
-
-    def test_real_disk(self, tmp_path: Path) -> None:
-        """Home rule 22: on a disk that is really full, what was logged before is sealed from the reserve."""
-        with small_disk(tmp_path / "disk", "16m") as path:
-            home = Home(path / "home")
-            put_segment(home.room("logs"), lines(1, 500))
-            assert reserve.make(home.reserve)
-            with pytest.raises(OSError, match="No space"):
-                disk.write_new(path / "filler", [bytes(4096)] * 4096)
-            _fill(path / "fill")
-            assert 3 == seal_home(home.path)
-            assert not home.reserve.exists()
-            assert list(range(1, 501)) == sealed_seqs(home.room("logs"))
-
-
-def _fill(path: Path) -> None:
-    """Take the last page of a disk."""
-    with contextlib.suppress(OSError), path.open("wb", buffering=0) as stream:
-        while stream.write(bytes(4096)):
-            pass
 
 
 class TestSettings:
