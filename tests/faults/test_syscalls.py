@@ -1,0 +1,246 @@
+"""Every call by which a writer, a keeper or a sidecar changes the disk fails, once or from then on, or is its last.
+
+A program logs, seals, ships, retires and lets payloads leave; the shim fails one of its calls. After it a normal
+start. What is asserted is the same each time: a record whose call returned without being counted as dropped is in the
+chain exactly once, what was dropped is counted with a reason, the chain verifies, and no store ever saw two manifests
+of one log under one number.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import oracle, programs
+from tests.faults import shim
+from tests.lying import LyingDaemon, part
+
+BODY = """
+    import asyncio, contextlib, ctypes
+    from pathlib import Path
+    from ipfs_log_handlers.errors import FormatError
+    from ipfs_log_handlers.home.layout import Home
+    from ipfs_log_handlers.home.settings import Policy, load
+    from ipfs_log_handlers.keeper import late
+    from ipfs_log_handlers.keeper.loop import NoGuest
+    from ipfs_log_handlers.keeper.retain import retain
+    from ipfs_log_handlers.keeper.thread import keep_now
+    from ipfs_log_handlers.stores import open_store
+    late.load(); late.load_for_stores()
+    shim = ctypes.CDLL(None)
+
+    def begin(home):
+        global HOME
+        HOME = str(home)
+        configure(kubo=KUBO, keeper="none", batch={"records": 5}, flush_timeout=1.0, **SETTINGS)
+        [one] = logging.getLogger().handlers
+        return one
+
+    def keep(home):
+        with contextlib.suppress(OSError, FormatError):
+            keep_now(Home(home), NoGuest(), timeout=20.0)
+
+    def let_go(home):
+        room = Home(home).room("logs")
+        async def work():
+            store = open_store(KUBO)
+            try: await retain(room, [store], load(room.settings, Policy.default(home, "logs")), make_room=1 << 20)
+            finally: await store.close()
+        with contextlib.suppress(OSError, FormatError):
+            asyncio.run(work())
+
+    def story(home, board):
+        one = begin(home)
+        def say(first, last):
+            for i in range(first, last):
+                os.write(board, b"begun %d\\n" % i)
+                before = sum(lost(one).values())
+                log.info("r%d", i)
+                word = b"dropped" if sum(lost(one).values()) > before else b"kept"
+                os.write(board, b"%s %d\\n" % (word, i))
+        say(0, 12); keep(home)
+        say(12, 20); keep(home)
+        let_go(home)
+        say(20, 24)
+        logging.shutdown()
+        keep(home)
+        os.write(board, b"lost %s\\n" % json.dumps(lost(one)).encode())
+        os.write(board, b"seen %d\\n" % shim.faults_seen())
+
+    def lost(one):
+        writer = one._recorder.home.writers.get("logs")
+        return writer.dropped if writer else {}
+
+    def next_start(home, _):
+        begin(home)
+        log.info("after")
+        logging.shutdown()
+        assert keep_now(Home(home), NoGuest(), timeout=20.0)
+
+    def child(work, home, told):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.environ.update(told); shim.faults_read()
+                board = os.open(f"{home}.board", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+                work(home, board)
+            except BaseException: sys.excepthook(*sys.exc_info()); os._exit(1)
+            os._exit(0)
+        status = os.waitpid(pid, 0)[1]
+        assert status in (0, signal.SIGKILL), (work, told, status)
+
+    for name, told in CASES:
+        home = Path(NEXT_TO, name)
+        child(story, home, told)
+        child(next_start, home, {"FAULTS_AT": "0"})
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong."""
+
+    what: str
+    """An errno's name, `short`, `kill-before` or `kill-after`."""
+    calls: str
+    """To which calls it can happen."""
+    times: int = 1
+    """How often; 0: from then on always."""
+
+    @property
+    def passes(self) -> bool:
+        """Whether a program can still write afterwards, and tell what it dropped."""
+        return self.times == 1 and not self.what.startswith("kill")
+
+
+CHANGES = "open,write,fsync,rename,link,unlink,mkdir,ftruncate"
+GROWS = "open,write,fsync,rename,link,mkdir"
+FAULTS = [
+    Fault("kill-before", CHANGES),
+    Fault("kill-after", CHANGES),
+    Fault("EIO", CHANGES),
+    Fault("EIO", CHANGES, 0),
+    Fault("EIO", "write,fsync", 0),
+    Fault("ENOSPC", GROWS),
+    Fault("ENOSPC", "write", 0),
+    Fault("EDQUOT", GROWS),
+    Fault("EROFS", CHANGES),
+    Fault("EROFS", CHANGES, 0),
+    Fault("EMFILE", "open"),
+    Fault("EMFILE", "open", 0),
+    Fault("EINTR", "open,write,fsync"),
+    Fault("short", "write"),
+]
+
+
+def tell_story(
+    tmp_path: Path, cases: Iterable[tuple[str, dict[str, str]]], daemon: LyingDaemon, **settings: Any
+) -> None:
+    """Run each case, and the normal start after it."""
+    ended = programs.run(
+        tmp_path / "home",
+        BODY,
+        env=shim.environment(tmp_path),
+        KUBO=daemon.url,
+        NEXT_TO=str(tmp_path),
+        CASES=list(cases),
+        SETTINGS=settings,
+        deadline_s=3600,
+    )
+    assert 0 == ended.code, f"{ended.out}\n{ended.err}"
+
+
+def calls_made(tmp_path: Path, daemon: LyingDaemon, **settings: Any) -> dict[str, int]:
+    """How many calls of each group the story makes when nothing goes wrong."""
+    groups = sorted({fault.calls for fault in FAULTS})
+    names = {f"calm-{number}": calls for number, calls in enumerate(groups)}
+    tell_story(tmp_path, [(n, shim.told(tmp_path / n, calls=calls)) for n, calls in names.items()], daemon, **settings)
+    counted = {}
+    for name, calls in names.items():
+        counted[calls] = next(int(each[1]) for each in board_of(tmp_path / name) if each[0] == "seen")
+        assert {} == check(tmp_path / name, Fault("none", calls), daemon)
+    return counted
+
+
+def board_of(home: Path) -> list[list[str]]:
+    """What the program told as it went."""
+    return [line.split(" ", 1) for line in Path(f"{home}.board").read_text().splitlines()]
+
+
+def check(home: Path, fault: Fault, daemon: LyingDaemon) -> dict[str, int]:
+    """Assert all that is promised of a home after the next start; what the program counted as dropped."""
+    told = board_of(home)
+    begun, kept, dropped = ([f"r{n}" for word, n in told if word == each] for each in ("begun", "kept", "dropped"))
+    counted: dict[str, int] = next((json.loads(text) for word, text in told if word == "lost"), {})
+    [log] = oracle.read_home(home)["logs"]
+    there = {cid.text: block for cid, block in daemon.store.blocks.items()}
+    for batch in log.batches:  # a payload that has left the home is in the store
+        batch.lines = batch.lines or oracle._payload(batch.manifest, {}, there.__getitem__)
+    midway = set(begun) - set(kept) - set(dropped)
+    events = [record["event"] for record in log.records]
+    assert len(midway) <= 1
+    assert len(events) == len(set(events))
+    assert kept == [event for event in events if event != "after" and event not in midway]
+    assert "after" in events
+    assert [] == oracle.spooled(home)
+    assert len(dropped) == sum(counted.values()) or fault.what.startswith("kill")
+    if fault.passes:
+        assert counted == dict(sum((Counter(batch.manifest["dropped"]) for batch in log.batches), Counter()))
+    return counted
+
+
+def no_index_twice(daemon: LyingDaemon) -> int:
+    """Assert that all that was ever uploaded holds one manifest for each number of a log; how many there were."""
+    seen: dict[tuple[str, int], str] = {}
+    for asked in daemon.uploads():
+        _, blocks = oracle._car(part(asked))
+        for cid, block in blocks.items():
+            found = oracle._cbor(block) if cid.startswith("bafyrei") else {}
+            if "payload" in found:
+                assert cid == seen.setdefault((found["log"], found["index"]), cid), f"{found['log']} {found['index']}"
+    return len(seen)
+
+
+def sweep(tmp_path: Path, chance: random.Random | None, each: int, **settings: Any) -> int:
+    """Let every fault happen at `each` calls drawn by `chance`, or at all of them; how many cases that made."""
+    with LyingDaemon() as daemon:
+        counted = calls_made(tmp_path, daemon, **settings)
+        cases: dict[str, tuple[Fault, int]] = {}
+        for number, fault in enumerate(FAULTS):
+            places = range(1, counted[fault.calls] + 1)
+            for at in places if chance is None else sorted(chance.sample(places, min(each, len(places)))):
+                cases[f"{number}-{fault.what}-{at}"] = (fault, at)
+        tell_story(
+            tmp_path,
+            [
+                (name, shim.told(tmp_path / name, fault.what, calls=fault.calls, at=at, times=fault.times))
+                for name, (fault, at) in cases.items()
+            ],
+            daemon,
+            **settings,
+        )
+        dropped: Counter[str] = Counter()
+        for name, (fault, _) in cases.items():
+            dropped.update(check(tmp_path / name, fault, daemon))
+        assert no_index_twice(daemon) > len(cases)
+    assert {"EIO", "EROFS"} <= set(dropped)
+    return len(cases)
+
+
+def test_a_sample_of_all_calls(tmp_path):
+    """Each fault at some calls, drawn anew by a fixed seed: nothing is lost uncounted, doubled, or signed twice."""
+    assert sweep(tmp_path, random.Random(5), 5) >= 60
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_every_call(tmp_path, durability):
+    """Each fault at each call of the story."""
+    assert sweep(tmp_path, None, 0, durability=durability) > 1000
