@@ -37,9 +37,18 @@ def file(_ports: Mapping[str, int], scratch: str) -> Handler:
 
 def ours(_ports: Mapping[str, int], scratch: str) -> Handler:
     """`IPFSHandler`, durable at return, with its keeper running; ships where IPFS_LOGS_KUBO says, if it is set."""
+    return _ours(scratch)
+
+
+def ours_synced(_ports: Mapping[str, int], scratch: str) -> Handler:
+    """The same with `durability="power"`: the call returns when its record would survive a power cut."""
+    return _ours(scratch, durability="power")
+
+
+def _ours(scratch: str, **settings: str) -> Handler:
     from ipfs_log_handlers import IPFSHandler
 
-    handler = IPFSHandler(subsystem="logs", home=os.path.join(scratch, "home"), flush_timeout=120.0)
+    handler = IPFSHandler(subsystem="logs", home=os.path.join(scratch, "home"), flush_timeout=120.0, **settings)
     return handler, handler.close
 
 
@@ -108,6 +117,7 @@ PEERS: Final[dict[str, Peer]] = {
     "NullHandler": null,
     "FileHandler": file,
     "IPFSHandler": ours,
+    "IPFSHandler, power": ours_synced,
     "OpenTelemetry": opentelemetry,
     "watchtower": watchtower,
     "python-logstash-async": logstash,
