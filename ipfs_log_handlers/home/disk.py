@@ -133,19 +133,26 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
-def ensure_directory(path: Path) -> None:
+def ensure_directory(path: Path, *, sync: bool = False) -> None:
     """Make a directory for this user alone, or check that the one there is one.
+
+    Args:
+        path: the directory; what is missing above it is made too, and synced.
+        sync: let the directory itself survive a power cut, also when somebody else made it who did not care.
 
     Raises:
         HomeError: it belongs to somebody else, or is a link or a file.
         OSError: it cannot be made.
     """
+    above = [] if path.parent.exists() else [each for each in path.parents if not each.exists()]
     with contextlib.suppress(FileExistsError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
     status = check_owner(path)
     if status.st_mode & 0o077:
         path.chmod(0o700)
+    for each in [path, *above] if sync else above:
+        sync_directory(each.parent)
 
 
 def check_owner(path: Path) -> os.stat_result:

@@ -40,7 +40,7 @@ def take(home: Home) -> KeeperLock | None:
         HomeError: the home cannot be used.
         OSError: the lock's file cannot be opened.
     """
-    disk.ensure_directory(home.path)
+    disk.ensure_directory(home.path, sync=True)  # what a keeper signs there must not vanish with it
     descriptor = disk.take_lock(home.lock)
     if descriptor is None:
         return None

@@ -149,10 +149,7 @@ def create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
 
 def _create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
     for directory in (spool.parent.parent, spool.parent, spool):
-        made = sync and not directory.is_dir()
-        disk.ensure_directory(directory)
-        if made:
-            disk.sync_directory(directory.parent)
+        disk.ensure_directory(directory, sync=sync)
     name = SegmentName(header.writer, number)
     path = spool / name.file_name
     fresh = path.with_suffix(".tmp")
