@@ -24,8 +24,13 @@ class Place:
 
     given: str | None
     """The home that was named, if one was."""
-    json: bool
-    """JSON Lines instead of text."""
+    output: str
+    """How to print: `text`, `json`, or what the verb alone knows."""
+
+    @property
+    def json(self) -> bool:
+        """JSON Lines instead of text."""
+        return self.output == "json"
 
     @property
     def home(self) -> Home:
@@ -55,17 +60,22 @@ def _only_home() -> Path:
     raise click.UsageError(f"there are {len(homes)} homes; name one with --home or IPFS_LOGS_HOME: {listed}")
 
 
-def verb(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--home` and `-o` of its own, and pass it its `Place` as the first argument."""
+def verb(function: Callable[..., Any], *, also: Sequence[str] = ()) -> Callable[..., Any]:
+    """Give a command `--home` and `-o` of its own, and pass it its `Place` as the first argument.
+
+    Args:
+        function: the command.
+        also: forms of output that this verb knows beside text and JSON Lines.
+    """
 
     @click.option("--home", metavar="DIR", help="The home.")
-    @click.option("-o", "--output", type=click.Choice(["text", "json"]), help="How to print.")
+    @click.option("-o", "--output", type=click.Choice(["text", "json", *also]), help="How to print.")
     @click.pass_context
     @functools.wraps(function)
     def wrapped(ctx: click.Context, /, home: str | None, output: str | None, **rest: Any) -> Any:
         outer = ctx.find_root().obj or {}
         output = output or outer.get("output") or ("text" if sys.stdout.isatty() else "json")
-        return function(Place(home or outer.get("home"), output == "json"), **rest)
+        return function(Place(home or outer.get("home"), output), **rest)
 
     return wrapped
 

@@ -1,0 +1,201 @@
+"""OpenMetrics tells what status tells, in text that somebody else's parser accepts; and both do without a daemon."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from ipfs_log_handlers import IPFSHandler, openmetrics
+from ipfs_log_handlers.home import lock, shipped
+from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.shipped import Mark, Trouble
+from ipfs_log_handlers.status import status
+from tests import programs
+from tests.cli.running import run
+from tests.reading import homes
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+ONE: dict[str, Any] = {
+    "subsystem": "audit", "durable": 30, "sealed": 20, "shipped": 10, "dropped": {"ENOSPC": 3, "the spool is full": 4},
+    "quarantined": 1, "set_aside": 2, "spool_bytes": 4096, "store_bytes": 8192, "oldest_unshipped": 12.5,
+    "head": "bafyhead", "keeper": {"host": "box", "pid": 7}, "last_error": 'no "answer"\\\n', "incomplete": 5,
+    "next_retry": "2026-01-02T03:04:05.500000Z",
+}  # fmt: skip
+
+
+def parsed(text: str) -> Samples:
+    """Every sample, by name and labels, as the reference parser reads them; it raises at what is against the rules."""
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation.endswith(".")
+        for sample in family.samples:
+            key = sample.name, tuple(sorted(sample.labels.items()))
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def of(found: Samples, name: str, **labels: str) -> float:
+    """One sample of the subsystem audit, or of the home."""
+    return found[name, tuple(sorted(labels.items()))]
+
+
+def test_every_key_is_told():
+    """Each counter, gauge and text of a status is a sample with its unit, and nothing else is there."""
+    found = parsed(openmetrics.render([ONE]))
+    audit = {"subsystem": "audit"}
+    assert (30, 20, 10, 5) == tuple(
+        of(found, f"ipfs_logs_{name}_records_total", **audit) for name in ("durable", "sealed", "shipped", "incomplete")
+    )
+    assert 3 == of(found, "ipfs_logs_dropped_records_total", reason="ENOSPC", **audit)
+    assert 4 == of(found, "ipfs_logs_dropped_records_total", reason="the spool is full", **audit)
+    assert (1, 2) == (
+        of(found, "ipfs_logs_quarantined_pieces", **audit),
+        of(found, "ipfs_logs_set_aside_batches", **audit),
+    )
+    assert (4096, 8192) == (of(found, "ipfs_logs_spool_bytes", **audit), of(found, "ipfs_logs_store_bytes", **audit))
+    assert 12.5 == of(found, "ipfs_logs_oldest_unshipped_seconds", **audit)
+    assert (1, 1) == (of(found, "ipfs_logs_failing", **audit), of(found, "ipfs_logs_keeper_alive"))
+    assert 1 == of(found, "ipfs_logs_last_error_info", message='no "answer"\\\n', **audit)
+    assert 1767323045.5 == of(found, "ipfs_logs_next_retry_timestamp_seconds", **audit)
+    assert 1 == of(found, "ipfs_logs_keeper_info", host="box", pid="7")
+    assert 16 == len(found)
+
+
+def test_healthy_home():
+    """Without trouble, keeper or drops the samples of these are 0 or not there; `None` as an age is 0."""
+    calm = {**ONE, "dropped": {}, "keeper": None, "last_error": None, "next_retry": None, "oldest_unshipped": None}
+    del calm["incomplete"]
+    found = parsed(openmetrics.render([calm]))
+    assert 0 == of(found, "ipfs_logs_failing", subsystem="audit") == of(found, "ipfs_logs_keeper_alive")
+    assert 0 == of(found, "ipfs_logs_oldest_unshipped_seconds", subsystem="audit")
+    names = {name for name, _ in found}
+    assert not names & {
+        "ipfs_logs_dropped_records_total", "ipfs_logs_incomplete_records_total", "ipfs_logs_last_error_info",
+        "ipfs_logs_keeper_info", "ipfs_logs_next_retry_timestamp_seconds",
+    }  # fmt: skip
+
+
+def test_families_stay_together():
+    """Two subsystems: each family is written once, its samples together, one keeper for the home."""
+    text = openmetrics.render([ONE, {**ONE, "subsystem": "wal"}])
+    assert 2 * 16 - 2 == len(parsed(text))
+    names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
+    assert [family.name for family in openmetrics.FAMILIES] == names
+
+
+def test_nothing_is_valid():
+    """A home without a subsystem is the end of the text alone."""
+    assert "# EOF\n" == openmetrics.render([])
+    assert {} == parsed("# EOF\n")
+
+
+@pytest.mark.parametrize("text", ["a\ud800b", "x" * 5000, "\x1b[2J\r\0", '\\"\\n\n"'])
+def test_odd_texts_harm_nothing(text):
+    """Whatever a reason or an error holds, the text stays one that can be encoded and parsed."""
+    made = openmetrics.render([{**ONE, "last_error": text, "dropped": {text[:64]: 1}}])
+    assert 16 - 1 == len(parsed(made.encode().decode()))
+
+
+def test_verb(home):
+    """`status -o openmetrics` prints the same numbers as `-o json`, and ends as the format wants it."""
+    homes.make(home, 25)
+    homes.log(home, range(5), kubo="memory:verb")
+    ended = run("status", "-o", "openmetrics", home=home)
+    assert (0, "") == (ended.code, ended.err)
+    assert ended.out.endswith("\n# EOF\n")
+    found, (told,) = parsed(ended.out), run("status", "-o", "json", home=home).objects
+    for name in ("durable", "sealed", "shipped"):
+        assert told[name] == of(found, f"ipfs_logs_{name}_records_total", subsystem="audit")
+    assert (30, 25, 0) == (told["durable"], told["sealed"], told["shipped"])
+    assert told["spool_bytes"] == of(found, "ipfs_logs_spool_bytes", subsystem="audit") > 0
+
+
+def test_verb_is_the_only_one_with_it(home):
+    """No other verb knows this form."""
+    homes.make(home, 3)
+    assert 2 == run("ls", "-o", "openmetrics", home=home).code
+
+
+def test_handler_tells_the_same(home):
+    """`render(handler.status())` is what a program serves of itself; it adds what only the process knows."""
+    handler = IPFSHandler("audit", home=home, keeper="none")
+    handler.handle(homes.record(1, event="audit.event"))
+    found = parsed(openmetrics.render(handler.status()))
+    handler.close()
+    assert 1 == of(found, "ipfs_logs_durable_records_total", subsystem="audit")
+    assert 1 == of(found, "ipfs_logs_incomplete_records_total", subsystem="audit")
+    assert 0 == of(found, "ipfs_logs_keeper_alive")
+
+
+def test_escape_sequences_in_errors_reach_no_terminal(home):
+    """An error of a store and a host name with escape sequences are shown, not obeyed, in each form of output."""
+    homes.make(home, 10, kubo="memory:evil")
+    name = Batches(homes.room(home).current.batches).facts(0).manifest.log
+    trouble = Trouble("refused", "\x1b]0;pwned\x07 \x9b2J down", 1.0, 2.0)
+    where = homes.room(home).current.shipped
+    shipped.store(where, "x", Mark(log=name, address="memory:evil", trouble=trouble))
+    held = lock.take(Home(home))
+    assert held is not None
+    Home(home).lock.write_text('{"host": "\\u001b[31mbox", "pid": 7}')
+    try:
+        for form in ("text", "json", "openmetrics"):
+            out = run("status", "-o", form, home=home).out
+            assert "pwned" in out
+            assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", out)
+    finally:
+        held.release()
+
+
+@pytest.mark.parametrize("how", ["down", "silent"])
+def test_health_during_an_outage_needs_no_daemon(home, kubo_daemon, how):
+    """While the daemon is down or silent, a running program and the verb beside it tell what is kept and what fails."""
+    daemon = kubo_daemon()
+    daemon.stop() if how == "down" else daemon.suspend()
+    body = """
+        configure(kubo=KUBO, flush_timeout=1.0, batch={"records": 10, "seconds": 0.1})
+        for i in range(50): log.info("r%d", i)
+        [h] = logging.getLogger().handlers
+        h.flush()
+        print(json.dumps(h.status()), flush=True)
+        sys.stdin.read()
+    """
+    process = programs.start(home, body, KUBO=daemon.url)
+    assert process.stdout is not None
+    try:
+        own = process.stdout.readline()
+        until = time.monotonic() + 60
+        while not (found := _seen(home))[1] and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.communicate()
+    assert '"durable": 50' in own
+    samples, failing = found
+    assert failing
+    assert (50, 0) == tuple(
+        of(samples, f"ipfs_logs_{each}_records_total", subsystem="logs") for each in ("durable", "shipped")
+    )
+    assert of(samples, "ipfs_logs_oldest_unshipped_seconds", subsystem="logs") > 0
+    assert 1 == of(samples, "ipfs_logs_keeper_alive")
+    assert of(samples, "ipfs_logs_next_retry_timestamp_seconds", subsystem="logs") > time.time() - 120
+    assert str(process.pid) in {dict(labels).get("pid") for _, labels in samples}
+
+
+def _seen(home: Path) -> tuple[Samples, bool]:
+    """What the verb tells beside the program, and whether it tells of trouble by now."""
+    found = parsed(run("status", "-o", "openmetrics", home=home).out)
+    return found, found.get(("ipfs_logs_failing", (("subsystem", "logs"),))) == 1
+
+
+def test_status_of_the_home_alone_says_that_no_keeper_runs(home):
+    """Where nobody keeps the home, the keeper is null and its sample 0: the first thing to alert on."""
+    homes.log(home, range(3))
+    assert status(home)[0]["keeper"] is None
+    assert 0 == of(parsed(openmetrics.render(status(home))), "ipfs_logs_keeper_alive")
