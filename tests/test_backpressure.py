@@ -15,6 +15,7 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.status import status
+from ipfs_log_handlers.stores.memory import MemoryStore
 from tests import oracle, programs
 from tests.cli.running import run
 from tests.kubo.daemon import Daemon
@@ -174,3 +175,25 @@ def test_fresh_records_pass_a_backlog(home, monkeypatch):
         [position] = [n for n, asked in enumerate(daemon.uploads()) if oracle._cid_bytes(manifest) in asked.body]
     assert before < 10
     assert position - before <= 2
+
+
+def test_a_subsystem_that_cannot_be_read_holds_up_no_other(home):
+    """Batches of one subsystem that the disk does not give are told as its trouble; those of the others are shipped."""
+    for name in ("audit", "wal"):
+        homes.make(home, 10, name, kubo="memory:unreadable")
+    car = homes.room(home).current.batches / "000" / "000000.car"
+    car.rename(car.with_suffix(".kept"))
+    car.mkdir()  # reading it is an OSError, whoever reads
+    store = MemoryStore.named("unreadable")
+
+    homes.ship(home, "memory:unreadable")
+
+    found = {each["subsystem"]: each for each in status(home)}
+    assert (found["wal"]["shipped"], found["audit"]["shipped"]) == (10, 0)
+    assert "directory" in found["audit"]["last_error"].lower()
+    assert found["wal"]["last_error"] is None
+    car.rmdir()
+    car.with_suffix(".kept").rename(car)
+    homes.ship(home, "memory:unreadable")
+    assert {each["subsystem"]: each["shipped"] for each in status(home)} == {"audit": 10, "wal": 10}
+    assert store.pins

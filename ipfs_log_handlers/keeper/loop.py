@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 import backoff
 
-from ipfs_log_handlers.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from ipfs_log_handlers.errors import ConfigurationError, FormatError, StoreRefused, StoreUnavailable
 from ipfs_log_handlers.home import disk, requests, reserve
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.lock import KeeperLock
@@ -328,16 +328,28 @@ class Keeper:
                 await self._wait_after(error, shipper, waker, next(delays))
 
     async def _ship_all(self, shipper: Shipper) -> None:
-        progress = True
+        """Ship one call's worth of each subsystem in turn, until nothing is left: a backlog of one starves no other.
+
+        Raises:
+            StoreUnavailable, StoreRefused: the store's trouble, which is that of every subsystem.
+            OSError, FormatError: one subsystem's files cannot be read; the others are shipped (home.md 14).
+        """
+        progress, failed = True, None
         while progress:
             progress = False
             for room in self._rooms_of(shipper.store.address):
-                delivered = await shipper.ship_some(room)
+                try:
+                    delivered = await shipper.ship_some(room)
+                except (OSError, FormatError) as error:
+                    failed = error
+                    continue
                 progress |= delivered is not None
                 for each in delivered or ():
                     if self._delivered is not None:
                         self._delivered(each)
         self._wake.set()
+        if failed is not None:
+            raise failed
 
     async def _wait_after(self, error: Exception, shipper: Shipper, waker: asyncio.Event, delay: float) -> None:
         """Note what went wrong, then wait for the next try, or for somebody who asks."""
@@ -367,8 +379,8 @@ class Keeper:
         """Whether everything asked for is sealed, and every store has it or could not be reached."""
         if self._asked is None:
             return True
-        if self._asked.sizes:
-            return all(name in self.troubles for name in self._asked.sizes)
+        if any(name not in self.troubles for name in self._asked.sizes):
+            return False
         return all(
             address in self._asked.tried or not any(map(shipper.missing, self._rooms_of(address)))
             for address, shipper in self._shippers.items()
