@@ -19,7 +19,7 @@ from ipfs_log_handlers.stores.memory import MemoryStore
 from tests import oracle, programs
 from tests.cli.running import run
 from tests.kubo.daemon import Daemon
-from tests.lying import Asked, LyingDaemon, Said
+from tests.lying import Asked, LyingDaemon, Said, error
 from tests.reading import homes
 from tests.workshop import keeping, seal_all, wait_until
 
@@ -197,3 +197,23 @@ def test_a_subsystem_that_cannot_be_read_holds_up_no_other(home):
     homes.ship(home, "memory:unreadable")
     assert {each["subsystem"]: each["shipped"] for each in status(home)} == {"audit": 10, "wal": 10}
     assert store.pins
+
+
+def test_a_poison_batch_is_shown(home):
+    """A batch that the store names as bad is set aside: counted by status, its reason told by doctor, others arrive."""
+    homes.make(home, 30)
+    poison = Batches(homes.room(home).current.batches).facts(1).cid
+    with LyingDaemon() as daemon:
+        honest = daemon._honestly
+        bad = error(500, f'import failed after block "{poison.text}": mismatch in content integrity, got: x')
+        daemon.always("dag/import", lambda asked: bad if bytes(poison) in asked.body else honest(asked))
+        ended = run("ship", "--kubo", daemon.url, "--timeout", "600", home=home)  # which is not waited for
+        doctor = run("doctor", "--kubo", daemon.url, home=home)
+    assert (ended.code, {each["index"] for each in ended.objects}) == (4, {0, 2})
+    [told] = status(home)
+    assert (told["set_aside"], told["shipped"], told["sealed"]) == (1, 20, 30)
+    assert 'ipfs_logs_set_aside_batches{subsystem="audit"} 1\n' in run("status", "-o", "openmetrics", home=home).out
+    [aside] = [each for each in doctor.objects if each["check"] == "audit set aside"]
+    assert aside["state"] == "warn"
+    assert "batch 1" in aside["found"]
+    assert "mismatch in content integrity" in aside["found"]

@@ -15,7 +15,7 @@ import click
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import neutral, put_json, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
-from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
+from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments, shipped
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.reading.logs import logs_of, policy_of
 from ipfs_log_handlers.status import status
@@ -135,6 +135,10 @@ def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
     for log in logs_of(room):
         if log.trouble is not None:
             yield _Check(f"{room.name} head", "fail", log.trouble, "The next keeper begins a new log after this one.")
+        for mark in shipped.load_all(log.shelf.shipped).values():
+            for aside in mark.aside:
+                found = f"batch {aside.index} of {mark.log} at {mark.address}: {aside.reason}"
+                yield _Check(f"{room.name} set aside", "warn", found, "It is kept here, and those behind it go on.")
 
 
 def _orphans(room: Room) -> int:

@@ -86,7 +86,7 @@ class Shipping:
                     held.release()
             if next(self._left(), None) is None:
                 return 0
-            if time.monotonic() - self._success >= timeout:
+            if time.monotonic() - self._success >= timeout or not self._worth_trying():
                 return 4
             time.sleep(min(_BETWEEN_TRIES, timeout))
 
@@ -124,11 +124,28 @@ class Shipping:
                 for index in self._missing(room, log):
                     yield f"{room.name} batch {index}"
 
+    def _worth_trying(self) -> bool:
+        """Whether anything is left but batches that their stores have refused for good."""
+        for room in self._home.rooms():
+            if self._unsealed(room):
+                return True
+            for log in logs_of(room):
+                addresses, _ = self._wanted(room)
+                marks = {mark.address: mark for mark in confirmed(log, 1, addresses).marks}
+                if any(each not in marks or marks[each].missing(log.newest) for each in addresses):
+                    return True
+        return False
+
     def _missing(self, room: Room, log: Log) -> list[int]:
+        addresses, replicas = self._wanted(room)
+        return confirmed(log, replicas, addresses).missing(log.newest) if addresses else []
+
+    def _wanted(self, room: Room) -> tuple[tuple[str, ...], int]:
+        """Where a subsystem is shipped to, and how many of these must confirm."""
         if self._given is not None:
-            return confirmed(log, len(self._given), self._given).missing(log.newest)
+            return self._given, len(self._given)
         policy = policy_of(self._home, room)
-        return confirmed(log, policy.replicas, policy.stores).missing(log.newest) if policy.stores else []
+        return policy.stores, policy.replicas
 
     def _unsealed(self, room: Room) -> bool:
         """Whether something that was in the spool when we began is not in a batch."""
