@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import gc
+import itertools
 import json
 import logging
 import logging.config
@@ -216,12 +217,10 @@ def _idle(program: _Program) -> None:
 def _signals(program: _Program) -> None:
     """A signal handler logs every 4 ms, mostly while nothing is logged, now and then inside emit."""
     program.start()
-    count = 0
+    numbers = itertools.count()
 
     def logs(*_: object) -> None:
-        nonlocal count
-        _log("b", count, 1)
-        count += 1
+        _log("b", next(numbers), 1)
 
     _log("a", 0, 1)
     signal.signal(signal.SIGALRM, logs)
@@ -231,20 +230,19 @@ def _signals(program: _Program) -> None:
         if number % 20 == 0:
             time.sleep(0.03)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    _tell(logged=1000 + count)
+    _tell(logged=1000 + next(numbers))
 
 
 class _Last:
     """Logs as it is collected."""
 
-    count = 0
+    numbers = itertools.count()
 
     def __init__(self) -> None:
         self.itself = self
 
     def __del__(self) -> None:
-        _log("b", _Last.count, 1)
-        _Last.count += 1
+        _log("b", next(_Last.numbers), 1)
 
 
 def _destructors(program: _Program) -> None:
@@ -256,7 +254,7 @@ def _destructors(program: _Program) -> None:
         _log("a", number, 1)
     gc.collect()
     gc.disable()
-    _tell(logged=400 + _Last.count)
+    _tell(logged=400 + next(_Last.numbers))
 
 
 class _Talking:
