@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 __all__ = ["FIELDS", "PEERS", "Peer"]
 
@@ -42,13 +42,14 @@ def ours(_ports: Mapping[str, int], scratch: str) -> Handler:
 
 def ours_synced(_ports: Mapping[str, int], scratch: str) -> Handler:
     """The same with `durability="power"`: the call returns when its record would survive a power cut."""
-    return _ours(scratch, durability="power")
+    return _ours(scratch, "power")
 
 
-def _ours(scratch: str, **settings: str) -> Handler:
+def _ours(scratch: str, durability: Literal["process", "power"] = "process") -> Handler:
     from ipfs_log_handlers import IPFSHandler
 
-    handler = IPFSHandler(subsystem="logs", home=os.path.join(scratch, "home"), flush_timeout=120.0, **settings)
+    home = os.path.join(scratch, "home")
+    handler = IPFSHandler(subsystem="logs", home=home, flush_timeout=120.0, durability=durability)
     return handler, handler.close
 
 

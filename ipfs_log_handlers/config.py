@@ -122,7 +122,8 @@ class Settings:
     keeper: Keeper = "thread"
     """`thread`: a thread of this program may seal and ship. `none`: `ipfs-logs ship --follow` does, beside it."""
     redact: Redact | tuple[str, ...] | None = None
-    """Applied before the disk: a function of the fields, or names and patterns of fields whose values are hidden."""
+    """Applied before the disk: names and patterns of fields whose values are hidden, in texts too (`redaction.py`); or
+    a function of the record (its fields, `event`, `exception`, `stack`) that returns what is kept of it."""
 
     def __post_init__(self) -> None:
         _number("replicas", self.replicas, int, 1, 64)

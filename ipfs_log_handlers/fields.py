@@ -1,36 +1,24 @@
 """What was logged becomes event and fields: the part that handler and processor have in common.
 
 A JSON-object message gives its members; an `event` among the fields is the event, and the message, where it differs,
-becomes `message`; a field that clashes with the envelope gets a trailing `_`; what `redact` names is hidden.
+becomes `message`; a field that clashes with the envelope gets a trailing `_`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ipfs_log_handlers.format.envelope import OURS
 
-__all__ = [
-    "CLASHING",
-    "NOT_FIELDS",
-    "exception_text",
-    "json_members",
-    "rename_clashing",
-    "resolve_event",
-    "with_redaction",
-]
+__all__ = ["CLASHING", "NOT_FIELDS", "exception_text", "json_members", "rename_clashing", "resolve_event"]
 
 CLASHING: Final = OURS - {"event"}
 """Names of the envelope that a field cannot have."""
 NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
 """Members of a LogRecord that nobody gave as `extra`."""
-HIDDEN: Final = "[redacted]"
-_DEEPEST: Final = 64
 
 Fields = dict[str, Any]
 
@@ -83,48 +71,6 @@ def rename_clashing(fields: Fields) -> Fields:
             name += "_"
         renamed[name] = value
     return renamed
-
-
-def with_redaction(rule: Callable[[Fields], Fields] | tuple[str, ...] | None) -> Callable[[Fields], Fields] | None:
-    """The function that applies a `redact` setting; `None` when there is nothing to hide.
-
-    A function of the user's that raises hides the whole record's fields: better nothing than what it wanted hidden.
-    """
-    if rule is None:
-        return None
-    if callable(rule):
-        return lambda fields: _guarded(rule, fields)
-    import fnmatch
-    import re
-
-    matches = re.compile("|".join(f"(?:{fnmatch.translate(each)})" for each in rule), re.IGNORECASE).match
-    return lambda fields: {name: _hide(name, value, matches, 0) for name, value in fields.items()}
-
-
-def _guarded(rule: Callable[[Fields], Fields], fields: Fields) -> Fields:
-    try:
-        found = rule(dict(fields))
-    except Exception as error:  # noqa: BLE001 - the user's own code
-        return {"redact_failed": type(error).__name__}
-    return found if isinstance(found, dict) else {"redact_failed": f"returned {type(found).__name__}"}
-
-
-def _hide(name: object, value: Any, matches: Callable[[str], object], depth: int) -> Any:
-    """The value with everything hidden in it that has a name to hide; what cannot be searched is hidden whole."""
-    if isinstance(name, str) and matches(name):
-        return HIDDEN
-    try:
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        if not isinstance(value, (Mapping, list, tuple)):
-            return value
-        if depth > _DEEPEST:
-            return HIDDEN
-        if isinstance(value, Mapping):
-            return {inner: _hide(inner, each, matches, depth + 1) for inner, each in list(value.items())}
-        return [_hide(None, each, matches, depth + 1) for each in list(value)]
-    except Exception:  # noqa: BLE001 - the value's own code
-        return HIDDEN
 
 
 def exception_text(told: object) -> str | None:

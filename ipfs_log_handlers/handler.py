@@ -138,6 +138,10 @@ class IPFSHandler(logging.Handler):
 
     def _text(self, record: logging.LogRecord) -> tuple[str, Any]:
         """The message; and its arguments, where they do not fit it."""
+        if self._recorder.redaction is not None:
+            shown = self._recorder.redaction.arguments(record.__dict__.get("args"))
+            record = copy.copy(record)
+            record.args = shown
         try:
             if self.formatter is None:
                 return record.getMessage(), None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError
-from ipfs_log_handlers.fields import rename_clashing, resolve_event, with_redaction
+from ipfs_log_handlers.fields import rename_clashing, resolve_event
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ipfs_log_handlers.format.record import FrontEncoder
+    from ipfs_log_handlers.redaction import Redaction
     from ipfs_log_handlers.writer import Writer
 
 __all__ = ["Recorder"]
@@ -48,7 +49,6 @@ class Recorder:
     __slots__ = (
         "_encoder",
         "_occupant",
-        "_redact",
         "_settings",
         "_writers",
         "chosen",
@@ -56,6 +56,7 @@ class Recorder:
         "home",
         "most",
         "quick",
+        "redaction",
     )
 
     def __init__(self, subsystem: str | None, keywords: Mapping[str, Any], level: int | str = logging.NOTSET) -> None:
@@ -64,7 +65,12 @@ class Recorder:
         _check_level(level)
         _check_home(self._settings.home)
         self._occupant = HomeProcess.enter(self.chosen, self._settings)
-        self._redact = with_redaction(self._settings.redact)
+        self.redaction: Redaction | None = None
+        """What hides parts of each record before the disk, if something does."""
+        if self._settings.redact is not None:
+            from ipfs_log_handlers.redaction import redaction
+
+            self.redaction = redaction(self._settings.redact)
         self._writers: dict[str, Writer] = {}
         self.home = self._occupant.home
         self._encoder: FrontEncoder | None = None
@@ -99,13 +105,15 @@ class Recorder:
             stack: stack text.
         """
         subsystem = self.chosen or self._routed(logger, text, fields)
-        if self._redact is not None:
-            fields = self._redact(fields)
         event = resolve_event(text, fields, subsystem.first_event, from_json=from_json)
         writer = self._writer(subsystem)
         if subsystem.events and subsystem.lacks(event, fields):
             writer.incomplete += 1
         fields = rename_clashing(fields)
+        if self.redaction is not None:
+            parts = event, fields, exception, stack
+            event, fields, exception, stack = self.redaction.apply(parts, remake=from_json and event is text)
+            fields = rename_clashing(fields)
         encoder = self.encoder
         front = encoder.front(created, level, logger, event, fields, exception, stack)
         if len(front) > self.most:
@@ -146,7 +154,7 @@ class Recorder:
         writer = self._writers.get(subsystem.name)
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
-            if self.chosen is not None and self._redact is None:
+            if self.chosen is not None and self.redaction is None:
                 self.quick = self.encoder, writer.append, self.most, self.chosen.events
         return writer
 

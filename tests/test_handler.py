@@ -484,15 +484,13 @@ class TestRedaction:
             logger.info({"password": "hush"})
         content = b"".join(path.read_bytes() for path in (home / "logs" / "spool").iterdir())
         assert 4 == len(durable(home))
-        assert b"hush" not in content.replace(b'{\\"password\\": \\"hush\\"}', b"").replace(
-            b"{'password': 'hush'}", b""
-        )
+        assert b"hush" not in content
 
     def test_function_that_fails(self, home: Path) -> None:
-        """Pitfall 35: a function that raises hides all fields and loses no record."""
+        """Pitfall 35: a function that raises hides all and loses no record."""
         with logging_to(home, redact=lambda _: 1 / 0) as logger:
             logger.info("x", extra={"password": "hush"})
-        assert ("x", "ZeroDivisionError") == (durable(home)[0]["event"], durable(home)[0]["redact_failed"])
+        assert ("[redacted]", "ZeroDivisionError") == (durable(home)[0]["event"], durable(home)[0]["redact_failed"])
 
 
 class TestReentrancy:
