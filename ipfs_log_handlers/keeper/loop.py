@@ -123,6 +123,7 @@ class Keeper:
         self._shippers: dict[str, Shipper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakers: dict[str, asyncio.Event] = {}
+        self._delays: dict[str, Iterator[float]] = {}
         self._house: asyncio.Task[None] | None = None
         self._asked: _Asked | None = None
         self._requests: frozenset[str] = frozenset()
@@ -316,16 +317,18 @@ class Keeper:
 
     async def _ship_forever(self, address: str) -> None:
         shipper, waker = self._shippers[address], self._wakers[address]
-        delays = _delays()
+        self._delays[address] = _delays()
         while True:
             await waker.wait()
             waker.clear()
+            asked = self._asked
             try:
                 await self._ship_all(shipper)
                 self.refused.discard(shipper.store.name)
-                delays = _delays()
             except Exception as error:  # noqa: BLE001 - a store's trouble, whatever it is, is its own
-                await self._wait_after(error, shipper, waker, next(delays))
+                await self._wait_after(error, shipper, waker, asked)
+            else:
+                self._delays[address] = _delays()
 
     async def _ship_all(self, shipper: Shipper) -> None:
         """Ship one call's worth of each subsystem in turn, until nothing is left: a backlog of one starves no other.
@@ -344,6 +347,8 @@ class Keeper:
                     failed = error
                     continue
                 progress |= delivered is not None
+                if delivered:
+                    self._delays[shipper.store.address] = _delays()
                 for each in delivered or ():
                     if self._delivered is not None:
                         self._delivered(each)
@@ -351,8 +356,9 @@ class Keeper:
         if failed is not None:
             raise failed
 
-    async def _wait_after(self, error: Exception, shipper: Shipper, waker: asyncio.Event, delay: float) -> None:
-        """Note what went wrong, then wait for the next try, or for somebody who asks."""
+    async def _wait_after(self, error: Exception, shipper: Shipper, waker: asyncio.Event, asked: _Asked | None) -> None:
+        """Note what went wrong, then wait for the next try, or for somebody who asked since this one began."""
+        delay = next(self._delays[shipper.store.address])
         if isinstance(error, StoreRefused):
             delay = _DENIED_WAIT
             self.refused.add(shipper.store.name)
@@ -362,17 +368,14 @@ class Keeper:
         for room in self._rooms_of(shipper.store.address):
             with contextlib.suppress(OSError):
                 shipper.tell(room, trouble)
-        if self._asked is not None:
-            self._asked.tried.add(shipper.store.address)
+        if asked is not None and self._asked is asked:
+            asked.tried.add(shipper.store.address)
             self._wake.set()
         until = time.monotonic() + delay
-        while (left := until - time.monotonic()) > 0:
-            before = self._asked
+        while (left := until - time.monotonic()) > 0 and (self._asked is None or self._asked is asked):
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(waker.wait(), left)
             waker.clear()
-            if self._asked is not None and self._asked is not before:
-                break
         waker.set()
 
     def _done(self) -> bool:
