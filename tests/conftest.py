@@ -11,14 +11,21 @@ import pytest
 from tests.kubo.build import CannotBuildKubo
 from tests.kubo.build import kubo_binary as find_or_build
 from tests.kubo.daemon import Daemon
+from tests.pitfalls import table
 
 NEEDS_DAEMON = frozenset({"kubo_binary", "kubo", "kubo_online", "kubo_daemon"})
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test that uses a daemon, so that `-m "not kubo"` is the offline part of the suite."""
+    """Marks each test that uses a daemon, so that `-m "not kubo"` is the offline part of the suite.
+
+    And each that docs/pitfalls.md names, so that `-m pitfall` runs those.
+    """
+    named = {f"tests/{name}" for names in table.read().values() for name in names}
     for item in items:
+        if item.nodeid.partition("[")[0] in named:
+            item.add_marker(pytest.mark.pitfall)
         if NEEDS_DAEMON & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kubo)
 

@@ -69,15 +69,16 @@ def check_hammer(home: Path, counts: list[int], forks: int) -> None:
         assert [f"t{n} {i}" for i in range(counts[n])] == [each for each in events if each.startswith(f"t{n} ")]
 
 
-def test_a_hundred_forks_beside_four_threads_that_log(home):
-    """100 children, forked while 4 threads log and the keeper seals, log once each and leave by `os._exit`."""
+@pytest.mark.parametrize("forks", [100, pytest.param(500, marks=pytest.mark.soak)])
+def test_forks_beside_four_threads_that_log(home, forks):
+    """Children, forked while 4 threads log and the keeper seals, log once each and leave by `os._exit`."""
     settings = {"batch": {"records": 50, "seconds": 0.05}}
 
     ended = programs.run(
-        home, HAMMER, options=FORKS_WARN, SETTINGS=settings, FORKS=100, WARM=50, PAUSE=0.0005, deadline_s=120
+        home, HAMMER, options=FORKS_WARN, SETTINGS=settings, FORKS=forks, WARM=50, PAUSE=0.0005, deadline_s=600
     ).clean()
 
-    check_hammer(home, json.loads(ended.out), 100)
+    check_hammer(home, json.loads(ended.out), forks)
 
 
 @pytest.mark.parametrize("warm", [0, 1, 3])

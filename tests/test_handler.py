@@ -522,12 +522,13 @@ class TestReentrancy:
         assert len(calls) - failed <= len(found(home)) + 10
         assert found(home)
 
-    def test_signal_handler(self, log: logging.Logger, home: Path) -> None:
+    @pytest.mark.parametrize("alarms", [100, pytest.param(1000, marks=pytest.mark.soak)])
+    def test_signal_handler(self, log: logging.Logger, home: Path, alarms: int) -> None:
         """Pitfall 19: a signal handler that logs every 4 ms while the program logs: nothing hangs, nothing is lost."""
         ticks = list[int]()
 
         def handler(*_: object) -> None:
-            if len(ticks) < 100:
+            if len(ticks) < alarms:
                 ticks.append(1)
                 log.warning("tick")
 
@@ -535,7 +536,7 @@ class TestReentrancy:
         signal.setitimer(signal.ITIMER_REAL, 0.001, 0.004)
         count, until = 0, time.monotonic() + 30
         try:
-            while len(ticks) < 100 and time.monotonic() < until:
+            while len(ticks) < alarms and time.monotonic() < until:
                 log.info("tock")
                 count += 1
         finally:
@@ -543,9 +544,10 @@ class TestReentrancy:
             signal.signal(signal.SIGALRM, before)
         log.info("tock")
         events = [each["event"] for each in found(home)]
-        assert (count + 1, 100) == (events.count("tock"), events.count("tick"))
+        assert (count + 1, alarms) == (events.count("tock"), events.count("tick"))
 
-    def test_destructors(self, log: logging.Logger, home: Path) -> None:
+    @pytest.mark.parametrize("cycles", [300, pytest.param(30_000, marks=pytest.mark.soak)])
+    def test_destructors(self, log: logging.Logger, home: Path, cycles: int) -> None:
         """Pitfall 20: destructors that log while other threads log: counts match."""
         gone = list[int]()
 
@@ -558,7 +560,7 @@ class TestReentrancy:
                 log.info("gone")
 
         def work() -> None:
-            for _ in range(300):
+            for _ in range(cycles):
                 Cycle()
                 log.info("here", extra={"a": [1, 2]})
 
@@ -569,14 +571,14 @@ class TestReentrancy:
             for thread in threads:
                 thread.start()
             for thread in threads:
-                thread.join(30)
+                thread.join(120)
             gc.collect()
         finally:
             gc.set_threshold(*before)
         log.info("last")
         events = [each["event"] for each in found(home)]
-        assert (900, len(gone)) == (events.count("here"), events.count("gone"))
-        assert 900 == len(gone)
+        assert (3 * cycles, len(gone)) == (events.count("here"), events.count("gone"))
+        assert 3 * cycles == len(gone)
 
     @pytest.mark.parametrize("message", ["plain", '{"a": 1}'])
     def test_interrupted_at_every_line(self, log: logging.Logger, home: Path, message: str) -> None:
