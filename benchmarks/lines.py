@@ -5,7 +5,7 @@ operation is logged when it is added, started and finished), users, paths and ad
 durations are log-normal, time moves on by uneven steps, and several kinds of record are mixed in bursts. No two runs
 with the same seed differ.
 
-    python -m benchmarks.lines 200000 lines.jsonl      writes that many JSON lines, in the form of design.md, "Line"
+    python -m benchmarks.lines 200000 lines.jsonl      writes that many JSON lines, in the form of docs/formats.md
 """
 
 from __future__ import annotations
@@ -339,7 +339,7 @@ def _chatter(world: _World, _now: datetime) -> Iterator[Call]:
 
 
 def json_lines(count: int, seed: int = 1) -> Iterator[bytes]:
-    """The same as lines of JSON, as they lie in a payload: keys in the order of design.md, each ending in LF."""
+    """The same as lines of JSON, as they lie in a payload: keys in the order of docs/formats.md, each ending in LF."""
     pids = (4127, 4128, 4131, 4140)
     seqs = dict.fromkeys(pids, 0)
     dice = random.Random(seed + 1)

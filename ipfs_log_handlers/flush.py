@@ -1,7 +1,7 @@
 """Flush: wait until what this process logged has reached the end of its journey, or the one deadline is over.
 
 Only files are looked at: the head, the marks of the stores. So it is all the same whether the keeper is a thread of
-this process, of another one, or a sidecar (home.md 18 to 21).
+this process, of another one, or a sidecar (docs/home.md 18 to 21).
 """
 
 from __future__ import annotations

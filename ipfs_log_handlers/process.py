@@ -1,7 +1,7 @@
 """This process in a home: its writers, its keeper's thread, and the one deadline that all its handlers share.
 
 Handlers and processors of one process with the same home share what is here. Nothing happens in a constructor; the
-thread starts with the first record. A fork leaves the child with fresh writers and no thread (home.md 15).
+thread starts with the first record. A fork leaves the child with fresh writers and no thread (docs/home.md 15).
 """
 
 from __future__ import annotations
@@ -274,7 +274,7 @@ class HomeProcess:
                 cls._all.pop(path, None)
 
     def at_exit(self) -> None:
-        """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us (pitfall 2)."""
+        """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us."""
         timeouts = [each.settings.flush_timeout for each in self._occupants]
         timeouts += [each.settings.flush_timeout for each in self.writers.values()]
         self.flush(max(timeouts, default=0.0))

@@ -3,11 +3,13 @@
 A page is run from top to bottom in one empty directory, with a home of its own. In it:
 
 - a `console` block holds `$ command` lines, each followed by what a terminal shows; a command that ends with a
-  backslash goes on in the next line;
+  backslash goes on in the next line, and a variable that one sets is known to those behind it;
 - a `python` block is a program of its own; a `text` block right after it is what it prints, and without one it prints
   nothing;
 - `<!-- file: NAME -->` above a block of any language saves it as NAME instead of running it;
-- `<!-- not run: REASON -->` above a block leaves it alone.
+- `<!-- not run: REASON -->` above a block leaves it alone;
+- `<!-- with: kubo -->` above a block runs it only where a real daemon is given: `ipfs` speaks to it, and its address
+  takes the place of http://127.0.0.1:5001. Other programs may be asked for too: `<!-- with: kubo, zstd, jq -->`.
 
 In expected output `…` stands for anything within its line, and a line that is only `…` for any number of lines.
 """
@@ -17,11 +19,15 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
+
+from tests.kubo.daemon import Daemon
 
 RUN = {"console", "python"}
 REFUSED = {"bash", "pycon", "sh", "shell", "zsh"}
@@ -30,7 +36,8 @@ _FENCE = re.compile(
 )
 _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 """Bold and colours, which a page does not show."""
-_NOTE = re.compile(r"<!-- (not run|file): *(\S.*?) *-->\s*\Z")
+_NOTE = re.compile(r"<!-- (not run|file|with): *(\S.*?) *-->\s*\Z")
+_DAEMON = "http://127.0.0.1:5001"
 
 
 @dataclass(frozen=True)
@@ -42,11 +49,16 @@ class Block:
     language: str
     body: str
     note: str
-    """`not run`, `file` or nothing."""
+    """`not run`, `file`, `with` or nothing."""
     value: str
-    """The reason or the name of the file."""
+    """The reason, the name of the file, or what it is run with."""
     follows: bool
     """Whether nothing but blank lines lies between it and the block before."""
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it is run with: `kubo`, and the names of programs."""
+        return frozenset(self.value.replace(",", " ").split()) if self.note == "with" else frozenset()
 
     @property
     def place(self) -> str:
@@ -74,12 +86,16 @@ def blocks(page: Path) -> Iterator[Block]:
         end = found.end()
 
 
-def run(page: Path, directory: Path) -> int:
+def run(page: Path, directory: Path, daemon: Daemon | None = None) -> int:
     """Runs the blocks of a page in a directory; returns how many, and fails at the first that is not as it says."""
     ran = 0
     every = list(blocks(page))
-    environment = _environment(directory)
-    for block, after in zip(every, [*every[1:], None], strict=True):
+    environment = _environment(directory, daemon)
+    if daemon is not None:
+        every = [replace(block, body=block.body.replace(_DAEMON, daemon.url)) for block in every]
+    for block, after in zip_longest(every, every[1:]):
+        if "kubo" in block.needs and daemon is None:
+            continue
         if block.note == "file":
             (directory / block.value).write_text(block.body, encoding="utf-8")
             continue
@@ -126,10 +142,12 @@ def agrees(expected: str, printed: str) -> bool:
 
 
 def shell(command: str, directory: Path, environment: dict[str, str]) -> str:
-    """What a terminal shows of a command that ends well."""
+    """What a terminal shows of a command that ends well; variables that it sets are there for the next one."""
     screen, terminal = pty.openpty()
+    state = shlex.quote(f"{directory}.shell")
+    whole = f"set -a; [ ! -e {state} ] || . {state}\n{command}\nended=$?; export -p > {state}; exit $ended"
     with subprocess.Popen(
-        ["bash", "-c", command],
+        ["bash", "-c", whole],
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -175,13 +193,15 @@ def _compare(block: Block, what: str, expected: str, printed: str) -> None:
     assert agrees(expected, printed), f"{block.place}: {what} printed\n{printed}\nand the page says\n{expected}"
 
 
-def _environment(directory: Path) -> dict[str, str]:
+def _environment(directory: Path, daemon: Daemon | None) -> dict[str, str]:
+    ours = [Path(sys.executable).parent, *([daemon.binary.parent] if daemon is not None else [])]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_")}
     return {
         **kept,
         "COLUMNS": "120",
         "HOME": str(directory),
         "IPFS_LOGS_HOME": str(directory / "home"),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": os.pathsep.join([*map(str, ours), os.environ.get("PATH", os.defpath)]),
         "TERM": "dumb",
+        **({"IPFS_PATH": str(daemon.repo)} if daemon is not None else {}),
     }

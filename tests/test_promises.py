@@ -6,11 +6,14 @@ import ast
 import configparser
 import importlib
 import importlib.metadata
+import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,18 @@ MODULES = sorted(
     if not found.name.endswith("__main__")
 )
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def _place(page: Path) -> str:
+    """Where a page lies in the repository."""
+    return str(page.relative_to(ROOT))
+
+
+def _needs(page: Path) -> frozenset[str]:
+    """What some blocks of a page are run with."""
+    return frozenset().union(*(block.needs for block in pages.blocks(page)))
+
+
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 PURE = {
@@ -102,15 +117,54 @@ def test_package_is_marked_as_typed():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=_place)
 def test_what_a_page_shows_is_what_happens(page, tmp_path):
     """Each console and python block of README.md and docs/ runs, and prints what stands below it."""
     assert page.exists(), f"{page.name} is missing"
     pages.run(page, tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if _needs(page)], ids=_place)
+def test_what_a_page_shows_of_a_daemon_is_what_happens(page, tmp_path, kubo):
+    """The same with a real daemon, for the pages that show one."""
+    missing = sorted(each for each in _needs(page) - {"kubo"} if shutil.which(each) is None)
+    if missing:
+        pytest.skip(f"not on this machine: {', '.join(missing)}")
+    pages.run(page, tmp_path, kubo)
+
+
+@pytest.mark.slow
+def test_demo():
+    """`make demo` lists, reads and verifies what it logged, in less than ten seconds once all is installed."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        ["make", "--no-print-directory", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    took = time.monotonic() - begun
+    shown = re.split(r"^\$ (.*)\n", done.stdout, flags=re.MULTILINE)
+    told = dict(zip(shown[1::2], shown[2::2], strict=True))
+    listed, read, verified = (
+        [json.loads(line) for line in told[each].splitlines() if line]
+        for each in ("ipfs-logs ls", "ipfs-logs cat audit", "ipfs-logs verify")
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert {"audit", "logs"} == {batch["subsystem"] for batch in listed}
+    assert all(batch["cid"].startswith("bafyrei") for batch in listed)
+    assert ["mira signed in", None] == [record.get("message") for record in read]
+    assert [True, True] == [log["ok"] for log in verified]
+    assert took < 10
+
+
 @pytest.mark.parametrize(
-    "page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"], ids=lambda page: page.name
+    "page",
+    [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"],
+    ids=_place,
 )
 def test_links_lead_somewhere(page):
     """Each relative link of a page leads to a file that is there."""
@@ -225,7 +279,7 @@ class TestPages:
         page = tmp_path / "page.md"
         page.write_text(
             "<!-- file: app.py -->\n```python\nprint('hello')\n```\n"
-            "```console\n$ python app.py\nhello\n$ echo a \\\n>   b\na b\n```\n"
+            "```console\n$ python app.py\nhello\n$ echo a \\\n>   b\na b\n$ x=1\n$ echo $x\n1\n```\n"
             "```python\nprint(1)\n```\n\n```text\n1\n```\n"
             "<!-- not run: it would never end -->\n```console\n$ sleep infinity\n```\n"
         )

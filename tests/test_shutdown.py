@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.status import status
 from ipfs_log_handlers.testing import FakeDaemon, Said
 from tests import oracle, programs
+from tests.workshop import lines, put_segment, seal_home
 
 SLACK_S = 2.0
 """What the end may take beside `flush_timeout`."""
@@ -413,3 +417,23 @@ def test_a_flush_that_waits_holds_no_lock(home, silent):
     assert float(worst) < 0.5
     assert int(count) > 20
     oracle.exactly_once([f"r{i}" for i in range(int(count))], durable(home))
+
+
+def test_a_backlog_larger_than_the_deadline_stays_in_the_spool(home):
+    """Home rule 21: what cannot be sealed before the deadline waits for the next start; nothing is lost or doubled."""
+    noise = (os.urandom(150).hex() for _ in range(60_000))
+    put_segment(Home(home).room("logs"), b"".join(lines(n, n, noise=each) for n, each in enumerate(noise, 1)))
+    body = """
+        configure(flush_timeout=0.05)
+        log.info("the last")
+        begun = time.monotonic()
+        logging.shutdown()
+        print(time.monotonic() - begun)
+    """
+    ended = programs.run(home, body).clean()
+    assert float(ended.out) < 0.05 + SLACK_S
+    [found] = status(home)
+    assert 60_001 == found["durable"] > found["sealed"]
+    seal_home(home)
+    [log] = oracle.read_home(home)["logs"]
+    assert ["e"] * 60_000 + ["the last"] == sorted((record["event"] for record in log.records), key=len)

@@ -1,7 +1,7 @@
 """A record: what was logged, as one JSON object that any strict parser reads.
 
-Keys in this order: `time, level, logger, event`, the caller's fields, `exception`, `stack`, `pid`, `seq`
-(design.md, "Line"). Encoding is total: what JSON cannot hold becomes `{"!": reason, "repr": text}` in its place and
+Keys in this order (docs/formats.md): `time, level, logger, event`, the caller's fields, `exception, stack, pid, seq`.
+Encoding is total: what JSON cannot hold becomes `{"!": reason, "repr": text}` in its place and
 the rest of the record is kept. The last two keys are the writer's: this room makes the `front`, all before them.
 
 Encoding of values beyond JSON's own, the same on both paths below: `bytes` base64; `datetime`, `date`, `time` ISO 8601
@@ -342,7 +342,7 @@ def _fit(value: Any, above: frozenset[int], depth: int) -> Any:
 
 
 def cut_down(event: object, fields: Mapping[str, Any], most: int) -> tuple[str, dict[str, Any]]:
-    """A record whose longest texts are cut until its JSON has at most about `most` bytes (home.md 24).
+    """A record whose longest texts are cut until its JSON has at most about `most` bytes (docs/home.md 24).
 
     A cut text ends in its original length in characters and the SHA-256 of its UTF-8. What is still too large then (a
     list of a million numbers) is replaced as a whole by a marked object that tells its size.

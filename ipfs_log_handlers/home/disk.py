@@ -1,6 +1,6 @@
 """Everything a home asks of the operating system: create, write, sync, rename, lock, and what a fork does to it.
 
-No other module calls `fsync`, `rename` or `flock`. Two rules of forks live here (home.md 15): a child's `LOCK_UN`
+No other module calls `fsync`, `rename` or `flock`. Two rules of forks live here (docs/home.md 15): a child's `LOCK_UN`
 would free its parent's lock, and a child that keeps a locked descriptor would hold the lock after its parent's death.
 So `open` + `flock` run under a mutex that the before-fork hook takes, and the child *closes* every locked descriptor
 it inherited, without unlocking.
@@ -245,7 +245,7 @@ def cut(path: Path, size: int) -> None:
 def read(path: Path, most: int = 64 << 20) -> bytes:
     """The content of a small file, without a link being followed.
 
-    Not through a buffered stream: a fork while one is held would leave its lock locked in the child (runtime.md).
+    Not through a buffered stream: a fork while one is held would leave its lock locked in the child.
 
     Raises:
         OSError: it cannot be read; `FileNotFoundError` when it is not there.

@@ -25,7 +25,7 @@ class KeeperLock:
     """Open and locked."""
 
     def holds(self) -> bool:
-        """Whether the locked file is still the one in the home (home.md 9)."""
+        """Whether the locked file is still the one in the home (docs/home.md 9)."""
         return disk.same_file(self.descriptor, self.home.lock)
 
     def release(self) -> None:

@@ -1,6 +1,6 @@
 """Segments: the append-only files of the spool, each written by one process and read by the keeper.
 
-A segment is made as `<writer>-<n>.tmp`, locked, given its header line, then renamed to `.seg` (home.md 1): under its
+A segment is made as `<writer>-<n>.tmp`, locked, given its header line, renamed to `.seg` (docs/home.md 1): under its
 own name from the start, a keeper could lock and unlink it before its writer does. Only its creator appends; whoever
 adopts it never appends or truncates. What the first line does not tell is not known about it.
 """
@@ -113,7 +113,7 @@ class Segment:
     size: int
     """Bytes that were appended, header included."""
     identity: tuple[int, int]
-    """Device and inode, to notice a descriptor that was closed under us (home.md 6)."""
+    """Device and inode, to notice a descriptor that was closed under us (docs/home.md 6)."""
 
     def intact(self) -> bool:
         """Whether the descriptor is still this segment, and the segment still has a name."""

@@ -1,4 +1,4 @@
-"""Space: what a subsystem's spool takes, and what of it is still to be shipped (home.md 22)."""
+"""Space: what a subsystem's spool takes, and what of it is still to be shipped (docs/home.md 22)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from ipfs_log_handlers.home.segments import SegmentName
 __all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "last_seq", "micros", "rfc3339"]
 
 MOST_SOURCES: Final = 64
-"""Runs of sequence numbers in one batch (home.md 13)."""
+"""Runs of sequence numbers in one batch (docs/home.md 13)."""
 MOST_STORED: Final = 1 << 20
 """Bytes of a payload that is one raw block."""
 _UNFLUSHED: Final = 132 << 10

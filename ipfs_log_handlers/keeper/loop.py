@@ -1,6 +1,6 @@
 """The keeper at work: one event loop that seals when a batch is due and ships what is sealed.
 
-Sealing is cut into short steps with a pause after each, so that the program it lives in keeps the GIL (runtime.md);
+Sealing is cut into short steps with a pause after each, so that the program it lives in keeps the GIL;
 where somebody waits for it, without pauses. Each store has a task of its own, so a silent one holds up nothing else.
 The keeper never logs and never prints.
 """
@@ -220,7 +220,7 @@ class Keeper:
                     self._note_unreadable(room)
                 except LostLockError:
                     raise
-                except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (home.md 14)
+                except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (docs/home.md 14)
                     self.troubles[room.name] = str(error) or type(error).__name__
                     self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
                     if isinstance(error, OSError) and error.errno in disk.NO_ROOM:

@@ -1,4 +1,4 @@
-"""Retention: shipped payloads leave the home when it grows beyond its bound; manifests stay for ever (home.md 23).
+"""Retention: shipped payloads leave the home when it grows beyond its bound; manifests stay for ever (docs/home.md 23).
 
 A payload goes only when enough stores, asked now, have it: the pin stands, and the blocks come back and hash to their
 CIDs. Kubo's yes alone does not survive its own power cut.

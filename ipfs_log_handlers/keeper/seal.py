@@ -1,8 +1,9 @@
 """Seal: the lines of one subsystem's segments become the next batch of its log.
 
-The order is the promise (home.md 7): manifest, signature, CAR written and synced, `head` replaced and synced, SEALED;
-only then are segments retired. A crash before the head leaves a CAR that no reader sees, and the lines are taken again;
-a crash after it leaves segments whose offset the head knows. No signature leaves the process before the head names it.
+The order is the promise (docs/home.md 7): manifest, signature, CAR written and synced, `head` replaced and synced:
+SEALED; only then are segments retired. A crash before the head leaves a CAR that no reader sees, and the lines are
+taken again; a crash after it leaves segments whose offset the head knows. No signature leaves the process before the
+head names it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ship: sealed batches go to a store, several to a call, and only what the store confirmed counts (design rule 3).
+"""Ship: sealed batches go to a store, several to a call, and only what the store confirmed counts.
 
 A call carries one CAR: the manifests of its batches and the newest head block as roots, every block that hangs on
 them. All but a confirmation is "unknown" and is asked about or sent again, for ever. A CAR that a store names as bad
@@ -25,7 +25,7 @@ from ipfs_log_handlers.stores import Shipment, Store
 __all__ = ["MOST_BATCHES", "MOST_BYTES", "Delivered", "Shipper", "newest_of", "trouble_of"]
 
 MOST_BATCHES: Final = 32
-"""Batches in one call: a backlog of small ones goes many to a call (kubo.md, throughput)."""
+"""Batches in one call: a backlog of small ones goes many to a call (benchmarks/README.md)."""
 MOST_BYTES: Final = 8 << 20
 """Bytes of one call beyond its first batch."""
 _PIECE: Final = 256 << 10

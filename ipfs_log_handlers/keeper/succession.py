@@ -1,4 +1,4 @@
-"""Succession: which log a keeper continues, and when it must begin a new one (home.md 10).
+"""Succession: which log a keeper continues, and when it must begin a new one (docs/home.md 10).
 
 A signed index is never signed twice. So where the head is lost, copied or rolled back, the log that was ends: its files
 move to `former/`, and a new log begins whose first manifest carries the old checkpoint as evidence. What the old log

@@ -1,7 +1,7 @@
 """The keeper's thread: one per process and home; a candidate that tries the lock, and the keeper while it holds it.
 
 It is a daemon thread with an event loop of its own. Leaving is in two parts, because a request may hang: `stop` lets
-the step at hand end, cancels what is left after a grace, and joins (runtime.md, "Leaving"). A fork leaves the child
+the step at hand end, cancels what is left after a grace, and joins. A fork leaves the child
 without the thread but with its loop: that one is kept alive and its descriptors are pointed at /dev/null, for closing
 it would change the parent's epoll set.
 """
