@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from ipfs_log_handlers.errors import (
     ConfigurationError,
+    EventError,
     FormatError,
     HomeError,
     LogStoreError,
@@ -30,9 +31,11 @@ from ipfs_log_handlers.errors import (
 )
 from ipfs_log_handlers.handler import IPFSHandler
 from ipfs_log_handlers.processors import IPFSProcessor
+from ipfs_log_handlers.subsystems import Subsystem, register
 
 __all__ = [
     "ConfigurationError",
+    "EventError",
     "FormatError",
     "HomeError",
     "IPFSHandler",
@@ -42,5 +45,7 @@ __all__ = [
     "StoreRefused",
     "StoreRejected",
     "StoreUnavailable",
+    "Subsystem",
     "VerificationError",
+    "register",
 ]

@@ -2,6 +2,7 @@
 
     LogStoreError
     ├── ConfigurationError   (also ValueError)  a setting is wrong: your program's configuration
+    ├── EventError           (also ValueError)  a field of an event is missing, misspelt or of a wrong kind
     ├── FormatError          (also ValueError)  bytes are not what their format says
     ├── VerificationError                       a claim (hash, signature, proof, count) does not hold
     ├── HomeError            (also OSError)     the home directory cannot be used as it is
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "ConfigurationError",
+    "EventError",
     "FormatError",
     "HomeError",
     "LogStoreError",
@@ -69,6 +71,10 @@ class LogStoreError(Exception):
 
 class ConfigurationError(LogStoreError, ValueError):
     """A setting has a wrong name, type or value, or disagrees with that of another open handler."""
+
+
+class EventError(LogStoreError, ValueError):
+    """A field of an event is missing, misspelt, or of a wrong type or value. Constructors of events raise this."""
 
 
 class FormatError(LogStoreError, ValueError):

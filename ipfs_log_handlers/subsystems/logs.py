@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from ipfs_log_handlers.subsystems.registry import Subsystem, register
+from ipfs_log_handlers.subsystems.registry import Subsystem
+from ipfs_log_handlers.subsystems.rules import count, single
 
 __all__ = ["SUBSYSTEM"]
 
-SUBSYSTEM: Final = register(
-    Subsystem(
-        name="logs",
-        type="logs",
-        loggers=(),
-        events={},
-        records=200,
-    )
+SUBSYSTEM: Final = Subsystem(
+    name="logs",
+    type="logs",
+    records=200,
+    meta={"log_count": count(), "component": single("component", plural="components", otherwise="all", logger=True)},
 )

@@ -1,23 +1,33 @@
 """The registry: which subsystems there are, and which of them a record belongs to.
 
 A subsystem is one log of a home. Its name becomes a directory, so only registered names are accepted; a field of a
-record never creates one.
+record never creates one. Your own, in three lines, before the logging configuration or in its `subsystem`:
+
+    register(Subsystem(name="billing", type="bills", loggers=("shop.billing",),
+        events={"billing.paid": ("invoice", "amount")},
+        meta={"paid_count": count(), "methods": distinct("method")}))
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.errors import ConfigurationError
 
-__all__ = ["DEFAULT", "Router", "Subsystem", "get", "names", "register"]
+if TYPE_CHECKING:
+    from ipfs_log_handlers.subsystems.events import Event, Events
+    from ipfs_log_handlers.subsystems.rules import Rule, Rules
+
+__all__ = ["DEFAULT", "Router", "Subsystem", "check_metadata", "get", "load", "names", "register"]
 
 DEFAULT: Final = "logs"
 """Where a record goes that no rule sends elsewhere."""
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
+_COMMON: Final = frozenset({"type", "timestamp", "version", "record_count", "left_out"})
 _NOT_NAMES: Final = frozenset({"requests", "reserve"})
 """What a home has under such a name already."""
 
@@ -32,22 +42,53 @@ class Subsystem:
     """`type` in the metadata of its batches."""
     loggers: tuple[str, ...] = ()
     """Loggers, with all below them, whose records are routed here."""
-    events: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Each event and the fields it requires. The first is the event of a JSON-object message that names none."""
+    events: Mapping[str, Any] = field(default_factory=dict)
+    """Its events: `Events`, or by name the list of fields that each requires. The first is the event of a JSON-object
+    message that names none."""
     records: int = 200
     """Records in a batch, where the configuration does not say."""
     version: str = "1.0"
-    """`version` in the metadata of its batches."""
+    """`version` in the metadata of its batches, where the configuration does not say."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Its own keys in the metadata of a batch, and the rule of each: a `Rule`, or the mapping of its settings."""
+    zone: Sequence[str] = ()
+    """Fields whose least and greatest numbers and small sets of values a batch tells, so that a query may skip it."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or self.name in _NOT_NAMES:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name) or self.name in _NOT_NAMES:
             raise ConfigurationError(
                 "the name of a subsystem becomes a directory",
                 expected="[a-z0-9_]{1,64}, but not " + " or ".join(sorted(_NOT_NAMES)),
                 found=repr(self.name),
             )
-        if self.records < 1:
+        if type(self.records) is not int or self.records < 1:
             raise ConfigurationError("a batch holds at least one record", where=self.name, found=self.records)
+        from ipfs_log_handlers.subsystems.rules import is_name
+
+        if not is_name(self.type) or not is_name(self.version):
+            raise ConfigurationError("not a type or version", where=self.name, found=repr((self.type, self.version)))
+        for name in ("loggers", "zone"):
+            object.__setattr__(self, name, _names(self.name, name, getattr(self, name)))
+        object.__setattr__(self, "events", _events(self.name, self.events))
+        object.__setattr__(self, "meta", _rules(self.name, self.meta))
+
+    @classmethod
+    def parse(cls, members: Mapping[str, Any]) -> Subsystem:
+        """A subsystem as a logging configuration gives it: a mapping of these fields, and of dictConfig's `()`.
+
+        Raises:
+            ConfigurationError: a name or value is wrong; says which, and the nearest right one.
+        """
+        known = [each.name for each in fields(cls)]
+        given = {str(key): value for key, value in members.items() if key != "()"}
+        for key in given:
+            if key not in known:
+                raise _no_such("no such setting of a subsystem", "subsystem", key, known)
+        if not {"name", "type"} <= given.keys():
+            raise ConfigurationError(
+                "a subsystem needs a name and a type", where="subsystem", found=repr(sorted(given))
+            )
+        return cls(**given)
 
     @property
     def first_event(self) -> str | None:
@@ -56,11 +97,39 @@ class Subsystem:
 
     def lacks(self, event: object, fields: Mapping[str, Any]) -> tuple[str, ...]:
         """The fields that `event` requires and the record does not have."""
-        if not isinstance(event, str):
-            return ()
-        return tuple(name for name in self.events.get(event, ()) if name not in fields)
+        known: Event | None = self.events.get(event) if isinstance(event, str) else None
+        return () if known is None else known.lacks(fields)
+
+    @property
+    def rules(self) -> Rules:
+        """What a keeper must know to count its batches."""
+        from ipfs_log_handlers.subsystems.rules import Rules
+
+        required = {name: event.required for name, event in self.events.items()}
+        return Rules(required=required, meta=self.meta, zone=tuple(self.zone))
+
+    @property
+    def configurable(self) -> tuple[str, ...]:
+        """The names that a handler's `metadata` may give for it."""
+        rules: Iterable[Rule] = self.meta.values()
+        names = [name for rule in rules for name in (rule.configured, rule.plural if rule.logger else "") if name]
+        return tuple(dict.fromkeys(("version", *names)))
 
 
+_OURS: Final = (
+    "audit",
+    "logs",
+    "wal",
+    "telemetry",
+    "health",
+    "fs_monitor",
+    "fs_replication",
+    "lifecycle",
+    "data_lifecycle",
+    "mcp_files",
+    "mcp_actions",
+)
+"""Modules of this package, each with its `SUBSYSTEM`: read when it is first asked for."""
 _registered: dict[str, Subsystem] = {}
 
 
@@ -70,11 +139,19 @@ def register(subsystem: Subsystem) -> Subsystem:
     Raises:
         ConfigurationError: another subsystem has that name.
     """
-    known = _registered.setdefault(subsystem.name, subsystem)
+    known = _found(subsystem.name) or _registered.setdefault(subsystem.name, subsystem)
     if known != subsystem:
         raise ConfigurationError("another subsystem has this name", where=subsystem.name)
     Router.forget()
     return subsystem
+
+
+def _found(name: str) -> Subsystem | None:
+    known = _registered.get(name)
+    if known is None and name in _OURS:
+        module = import_module(f"ipfs_log_handlers.subsystems.{name}")
+        known = _registered.setdefault(name, module.SUBSYSTEM)
+    return known
 
 
 def get(name: str) -> Subsystem:
@@ -83,24 +160,41 @@ def get(name: str) -> Subsystem:
     Raises:
         ConfigurationError: none is registered; names the nearest one.
     """
-    try:
-        return _registered[name]
-    except (KeyError, TypeError):
-        import difflib
-
-        near = difflib.get_close_matches(str(name), _registered, n=1)
-        raise ConfigurationError(
-            "no such subsystem",
-            where="subsystem",
-            expected=f"{near[0]!r} perhaps" if near else "one of " + ", ".join(sorted(_registered)),
-            found=repr(name),
-            hint="Your own are made known with ipfs_log_handlers.subsystems.register(Subsystem(...)).",
-        ) from None
+    known = _found(name) if isinstance(name, str) else None
+    if known is not None:
+        return known
+    raise _no_such(
+        "no such subsystem",
+        "subsystem",
+        name,
+        sorted(names()),
+        hint="Your own are made known with ipfs_log_handlers.register(Subsystem(...)).",
+    )
 
 
 def names() -> tuple[str, ...]:
-    """All registered names, in the order of registration."""
-    return tuple(_registered)
+    """All registered names: those of this package, then your own in the order of registration."""
+    return tuple(dict.fromkeys((*_OURS, *_registered)))
+
+
+def load() -> tuple[Subsystem, ...]:
+    """All registered subsystems: what routing needs."""
+    return tuple(get(name) for name in names())
+
+
+def check_metadata(subsystem: Subsystem | None, metadata: Mapping[str, Any]) -> None:
+    """Refuse a name in a handler's `metadata` that its subsystem (without one: none that is registered) knows.
+
+    Raises:
+        ConfigurationError: names the nearest right one.
+    """
+    if not metadata:
+        return
+    subsystems = load() if subsystem is None else (subsystem,)
+    known = sorted({name for each in subsystems for name in each.configurable})
+    for name in metadata:
+        if name not in known:
+            raise _no_such("no such metadata", "metadata", name, known)
 
 
 class Router:
@@ -127,10 +221,10 @@ class Router:
             event: the record's event, if it is text.
             named: the record's `subsystem` field; ignored unless registered.
         """
-        if named is not None and isinstance(named, str) and named in _registered:
+        if named is not None and isinstance(named, str) and (named in _registered or named in _OURS):
             return named
         if not cls._fresh:
-            cls._read(_registered.values())
+            cls._read(load())
         if isinstance(event, str) and (found := _longest(cls._events, event)):
             return found
         return _longest(cls._loggers, logger) or DEFAULT
@@ -163,3 +257,51 @@ def _longest(table: Mapping[str, str], dotted: str) -> str | None:
         dotted, dot, _ = dotted.rpartition(".")
         if not dot:
             return None
+
+
+def _names(owner: str, what: str, given: object) -> tuple[str, ...]:
+    from ipfs_log_handlers.subsystems.rules import is_name
+
+    if isinstance(given, str) or not isinstance(given, Sequence) or not all(map(is_name, given)):
+        raise ConfigurationError("not a list of names", where=f"{owner}.{what}", found=repr(given))
+    return tuple(given)
+
+
+def _events(owner: str, given: object) -> Events:
+    from ipfs_log_handlers.subsystems.events import Event, Events
+    from ipfs_log_handlers.subsystems.rules import required_fields
+
+    if isinstance(given, Events):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(
+            "events are named with the fields that they require",
+            where=f"{owner}.events",
+            expected="a mapping such as {'billing.paid': ['invoice', 'amount']}",
+            found=repr(given),
+        )
+    events = Events()
+    for name, told in given.items():
+        events[str(name)] = told if isinstance(told, Event) else Event(str(name), required_fields(told))
+    return events
+
+
+def _rules(owner: str, given: object) -> dict[str, Rule]:
+    from ipfs_log_handlers.subsystems.rules import Rule, is_name
+
+    if not isinstance(given, Mapping) or not all(map(is_name, given)):
+        raise ConfigurationError("rules are named", where=f"{owner}.meta", expected="a mapping", found=repr(given))
+    taken = _COMMON & given.keys()
+    if taken:
+        raise ConfigurationError("a key that every batch has", where=f"{owner}.meta", found=", ".join(sorted(taken)))
+    return {name: Rule.parse(told) for name, told in given.items()}
+
+
+def _no_such(
+    message: str, where: str, found: object, names: Sequence[str], hint: str | None = None
+) -> ConfigurationError:
+    import difflib
+
+    near = difflib.get_close_matches(str(found), names, n=1)
+    expected = f"{near[0]!r} perhaps" if near else "one of " + ", ".join(names)
+    return ConfigurationError(message, where=where, expected=expected, found=repr(found), hint=hint)
