@@ -35,6 +35,9 @@ Redact = Callable[[dict[str, Any]], dict[str, Any]]
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
+_MOST_METADATA: Final = 64
+_LONGEST_METADATA: Final = 256
+_HUGE: Final = 1 << 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ class Keywords(TypedDict, total=False):
     max_record_bytes: int
     keeper: Keeper
     redact: Redact | str | Sequence[str] | None
+    metadata: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,9 @@ class Settings:
     redact: Redact | tuple[str, ...] | None = None
     """Applied before the disk: names and patterns of fields whose values are hidden, in texts too (`redaction.py`); or
     a function of the record (its fields, `event`, `exception`, `stack`) that returns what is kept of it."""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    """What batches say where their records do not: `version`, and what the subsystem takes besides (`component`,
+    `node_id`, …)."""
 
     def __post_init__(self) -> None:
         _number("replicas", self.replicas, int, 1, 64)
@@ -167,6 +174,7 @@ class Settings:
         given["token"] = token
         given["batch"] = Batch.parse(given.get("batch"))
         given["redact"] = _redact(given.get("redact"))
+        given["metadata"] = _metadata(given.get("metadata"))
         return cls(**given)
 
     def with_records(self, records: int) -> Settings:
@@ -247,6 +255,33 @@ def _redact(value: object) -> Redact | tuple[str, ...] | None:
     raise ConfigurationError(
         "not a redaction rule", where="redact", expected="a function, or names of fields", found=repr(value)
     )
+
+
+def _metadata(value: object) -> dict[str, Any]:
+    """Check values of `metadata`; which names a subsystem takes, the subsystem knows."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or len(value) > _MOST_METADATA:
+        raise ConfigurationError(
+            "not metadata", where="metadata", expected="a mapping such as {'version': '2.1'}", found=repr(value)[:200]
+        )
+    return {str(name): _metadata_value(f"metadata.{name}", each) for name, each in value.items()}
+
+
+def _metadata_value(where: str, value: object) -> Any:
+    if isinstance(value, Mapping) and len(value) <= _MOST_METADATA:
+        found = {str(name): _metadata_value(f"{where}.{name}", each) for name, each in value.items()}
+        if all(isinstance(each, str) for each in found.values()):
+            return found
+    short = isinstance(value, str) and len(value) <= _LONGEST_METADATA and value.isprintable()
+    if not short and not (isinstance(value, (int, float)) and -_HUGE < value < _HUGE):
+        raise ConfigurationError(
+            "not a value for metadata",
+            where=where,
+            expected=f"a printable text of at most {_LONGEST_METADATA} characters, a number or a boolean",
+            found=repr(value)[:200],
+        )
+    return value
 
 
 def _number(name: str, value: object, kind: type[int | float], least: float, most: float) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ipfs_log_handlers.eventdict import LUGGAGE, is_wrapped, told, without_envelope
 from ipfs_log_handlers.fields import NOT_FIELDS, exception_text, json_members
 from ipfs_log_handlers.process import HomeProcess
-from ipfs_log_handlers.recorder import Recorder
+from ipfs_log_handlers.recorder import Chosen, Recorder
 from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ class IPFSHandler(logging.Handler):
     """Sends the records of a subsystem, or of all of them, into the signed log of a home.
 
     Args:
-        subsystem: name of the subsystem; `None` routes each record by its `subsystem` field, its event, its logger.
+        subsystem: name of the subsystem, a `Subsystem` of your own, or a mapping of its fields as dictConfig gives it,
+            which is then registered; `None` routes each record by its `subsystem` field, its event, its logger.
         level: records below it are ignored.
         settings: `home, kubo, token, replicas, batch, flush_timeout, durability, when_full, max_spool_bytes,
-            max_store_bytes, keep_days, max_record_bytes, keeper, redact` as `config.Settings` describes them. Defaults
-            of the first three come from `IPFS_LOGS_HOME`, `IPFS_LOGS_KUBO` and `IPFS_LOGS_TOKEN`.
+            max_store_bytes, keep_days, max_record_bytes, keeper, redact, metadata` as `config.Settings` describes them.
+            Defaults of the first three come from `IPFS_LOGS_HOME`, `IPFS_LOGS_KUBO` and `IPFS_LOGS_TOKEN`.
 
     Raises:
         ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
@@ -46,11 +47,11 @@ class IPFSHandler(logging.Handler):
     """
 
     def __init__(
-        self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
+        self, subsystem: Chosen = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
     ) -> None:
         recorder = Recorder(subsystem, settings, level)
         super().__init__(level)
-        self.subsystem = subsystem
+        self.subsystem = None if recorder.chosen is None else recorder.chosen.name
         self._recorder = recorder
 
     def createLock(self) -> None:  # noqa: N802 - logging's name

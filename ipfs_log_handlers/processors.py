@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.eventdict import told, without_envelope
 from ipfs_log_handlers.process import HomeProcess
-from ipfs_log_handlers.recorder import Recorder
+from ipfs_log_handlers.recorder import Chosen, Recorder
 from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class IPFSProcessor:
     """A structlog processor with the keywords of `IPFSHandler`.
 
     Args:
-        subsystem: name of the subsystem; `None` routes each event.
+        subsystem: as for `IPFSHandler`; `None` routes each event.
         level: events below it are not recorded; they are passed on all the same.
         settings: as for `IPFSHandler`.
 
@@ -52,7 +52,7 @@ class IPFSProcessor:
     """
 
     def __init__(
-        self, subsystem: str | None = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
+        self, subsystem: Chosen = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
     ) -> None:
         self._recorder = Recorder(subsystem, settings, level)
         self._shutdown = _Shutdown(self._recorder, level)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,13 +21,16 @@ from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ipfs_log_handlers.format.record import FrontEncoder
     from ipfs_log_handlers.redaction import Redaction
     from ipfs_log_handlers.writer import Writer
 
-__all__ = ["Recorder"]
+__all__ = ["Chosen", "Recorder"]
+
+Chosen = str | Subsystem | Mapping[str, Any] | None
+"""What a handler's or processor's `subsystem` may be."""
 
 _BEHIND_FRONT: Final = 64
 """Bytes that the writer adds to a record: pid, seq, checksum."""
@@ -37,7 +41,8 @@ class Recorder:
     """Records events for one open handler or processor.
 
     Args:
-        subsystem: name of the subsystem; `None` routes each record.
+        subsystem: its name, the subsystem itself or a mapping of its fields, which is then registered; `None` routes
+            each record.
         keywords: as `config.Settings` has them.
         level: the handler's, only looked at: a wrong one must not leave an open handler behind.
 
@@ -59,9 +64,10 @@ class Recorder:
         "redaction",
     )
 
-    def __init__(self, subsystem: str | None, keywords: Mapping[str, Any], level: int | str = logging.NOTSET) -> None:
-        self.chosen: Subsystem | None = None if subsystem is None else subsystems.get(subsystem)
+    def __init__(self, subsystem: Chosen, keywords: Mapping[str, Any], level: int | str = logging.NOTSET) -> None:
         self._settings = Settings.parse(keywords, also=("subsystem", "level"))
+        self.chosen = _chosen(subsystem)
+        subsystems.check_metadata(self.chosen, self._settings.metadata)
         _check_level(level)
         _check_home(self._settings.home)
         self._occupant = HomeProcess.enter(self.chosen, self._settings)
@@ -107,7 +113,7 @@ class Recorder:
         subsystem = self.chosen or self._routed(logger, text, fields)
         event = resolve_event(text, fields, subsystem.first_event, from_json=from_json)
         writer = self._writer(subsystem)
-        if subsystem.events and subsystem.lacks(event, fields):
+        if subsystem.events and subsystem.lacks(event, fields, self._settings.metadata):
             writer.incomplete += 1
         fields = rename_clashing(fields)
         if self.redaction is not None:
@@ -138,6 +144,7 @@ class Recorder:
                 import ipfs_log_handlers.writer  # noqa: F401
                 from ipfs_log_handlers.format.record import FrontEncoder
 
+                subsystems.load()
                 with suppress(ImportError):  # it refuses sub-interpreters, and the slow way does without it
                     import msgspec  # noqa: F401
                 self._encoder = FrontEncoder()
@@ -155,7 +162,8 @@ class Recorder:
         if writer is None:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self.redaction is None:
-                self.quick = self.encoder, writer.append, self.most, self.chosen.events
+                required = self.chosen.required(self._settings.metadata)
+                self.quick = self.encoder, writer.append, self.most, required
         return writer
 
     def flush(self) -> None:
@@ -177,6 +185,15 @@ class Recorder:
         from ipfs_log_handlers.status import status
 
         return status(self.home.home.path, process=self.home)
+
+
+def _chosen(subsystem: Chosen) -> Subsystem | None:
+    with HomeProcess.importing():
+        if isinstance(subsystem, Mapping):
+            subsystem = Subsystem.parse(subsystem)
+        if isinstance(subsystem, Subsystem):
+            return subsystems.register(subsystem)
+        return None if subsystem is None else subsystems.get(subsystem)
 
 
 def _check_level(level: object) -> None:

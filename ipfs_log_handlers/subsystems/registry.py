@@ -27,6 +27,7 @@ __all__ = ["DEFAULT", "Router", "Subsystem", "check_metadata", "get", "load", "n
 DEFAULT: Final = "logs"
 """Where a record goes that no rule sends elsewhere."""
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
+_NOTHING: Final[Mapping[str, Any]] = {}
 _COMMON: Final = frozenset({"type", "timestamp", "version", "record_count", "left_out"})
 _NOT_NAMES: Final = frozenset({"requests", "reserve"})
 """What a home has under such a name already."""
@@ -95,10 +96,17 @@ class Subsystem:
         """The event of a JSON-object message that names none."""
         return next(iter(self.events), None)
 
-    def lacks(self, event: object, fields: Mapping[str, Any]) -> tuple[str, ...]:
-        """The fields that `event` requires and the record does not have."""
+    def lacks(self, event: object, fields: Mapping[str, Any], configured: Mapping[str, Any] = _NOTHING) -> bool:
+        """Whether the record is without a field that its event requires and the configuration does not give."""
         known: Event | None = self.events.get(event) if isinstance(event, str) else None
-        return () if known is None else known.lacks(fields)
+        return known is not None and any(name not in configured for name in known.lacks(fields))
+
+    def required(self, configured: Mapping[str, Any] = _NOTHING) -> dict[str, tuple[str, ...]]:
+        """By event, the fields that a record must have; alternatives as `one|other`, a name that no field has."""
+        return {
+            name: tuple(each for each in event.lacks(_NOTHING) if each not in configured)
+            for name, event in self.events.items()
+        }
 
     @property
     def rules(self) -> Rules:

@@ -103,9 +103,20 @@ class TestRouting:
 
     def test_required_fields(self) -> None:
         """What an event requires and the record lacks is told; an unknown event requires nothing."""
-        audit = subsystems.get("audit")
-        assert ("action", "timestamp") == audit.lacks("audit.event", {"event_type": 1})
-        assert () == audit.lacks("other", {})
-        assert () == audit.lacks(5, {})
+        audit, actions = subsystems.get("audit"), subsystems.get("mcp_actions")
+        assert audit.lacks("audit.event", {"event_type": 1, "action": "a"})
+        assert not audit.lacks("audit.event", {"event_type": 1, "action": "a", "timestamp": 1})
+        assert not audit.lacks("other", {})
+        assert not audit.lacks(5, {})
+        assert actions.lacks("mcp.action", {"success": True})
+        assert not actions.lacks("mcp.action", {"success": True, "method": "m"})
         assert "audit.event" == audit.first_event
         assert subsystems.get("logs").first_event is None
+
+    def test_configured_fields(self) -> None:
+        """What a handler's `metadata` gives, a record need not have."""
+        replication = subsystems.get("fs_replication")
+        assert replication.lacks("replication.peer", {})
+        assert not replication.lacks("replication.peer", {}, {"node_id": "n", "role": "r"})
+        assert ("role", "entry_id", "status") == replication.required({"node_id": "n"})["replication.entry"]
+        assert ("success", "command|method") == subsystems.get("mcp_actions").required()["mcp.action"]
