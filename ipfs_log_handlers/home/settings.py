@@ -16,11 +16,13 @@ from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.subsystems.registry import Subsystem
+from ipfs_log_handlers.subsystems.rules import Rules, is_text
 
-__all__ = ["Policy", "load", "store"]
+__all__ = ["Policy", "load", "rules_in", "store"]
 
-_LONGEST_NAME: Final = 256
 _MOST: Final = 1 << 60
+_FORMER: Final = "former_rules"
+_MOST_FORMER: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +49,15 @@ class Policy:
     """Bound of segments and unshipped batches."""
     max_store_bytes: int | None
     """Bound of batches above which shipped payloads may leave."""
+    rules: Rules
+    """What each batch says of its records."""
 
     @classmethod
     def of(cls, settings: Settings, subsystem: Subsystem) -> Policy:
         """The policy in a handler's settings, with what the subsystem itself says."""
         return cls(
             type=subsystem.type,
-            version=subsystem.version,
+            version=str(settings.metadata.get("version", subsystem.version)),
             records=settings.batch.records or subsystem.records,
             bytes=settings.batch.bytes,
             seconds=settings.batch.seconds,
@@ -62,12 +66,14 @@ class Policy:
             keep_days=settings.keep_days,
             max_spool_bytes=settings.max_spool_bytes,
             max_store_bytes=settings.max_store_bytes,
+            rules=subsystem.rules.configured(settings.metadata),
         )
 
     def as_json(self) -> dict[str, Any]:
         """As it stands in segment headers and `settings.json`."""
         members = {name: getattr(self, name) for name in self.__slots__}
         members["stores"] = list(self.stores)
+        members["rules"] = self.rules.as_json()
         return members
 
     @classmethod
@@ -82,6 +88,9 @@ class Policy:
         values: dict[str, Any] = {}
         for name in cls.__slots__:
             value, default = members.get(name), getattr(fallback, name)
+            if name == "rules":
+                values[name] = Rules.from_json(value) or default
+                continue
             found = value if _fits(name, value) else default
             values[name] = tuple(found or ()) if name == "stores" else found
         if "max_store_bytes" in members and members["max_store_bytes"] is None:
@@ -94,7 +103,7 @@ def _fits(name: str, value: object) -> bool:
     if name == "stores":
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
     if name in ("type", "version"):
-        return isinstance(value, str) and len(value) <= _LONGEST_NAME
+        return is_text(value)
     if name in ("seconds", "keep_days"):
         return type(value) in (int, float) and 0 <= value <= _MOST  # type: ignore[operator]
     least = 0 if name == "max_store_bytes" else 1
@@ -110,6 +119,22 @@ def load(path: Path, fallback: Policy) -> Policy:
     return Policy.from_json(members, fallback) if isinstance(members, dict) else fallback
 
 
+def rules_in(path: Path) -> dict[str, Rules]:
+    """By their ids, the rules in `settings.json`: those in force, and former ones by which batches were sealed.
+
+    `verify` counts a batch again by the rules that its manifest names. When the file is lost, so are those rules.
+    """
+    try:
+        members = json.loads(disk.read(path))
+        told = [members.get("rules"), *members.get(_FORMER, ())]
+    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        return {}
+    return {rules.id: rules for each in told if (rules := Rules.from_json(each))}
+
+
 def store(path: Path, policy: Policy) -> None:
     """Replace `settings.json`. Losing it costs a default policy until the next segment."""
-    disk.replace(path, json.dumps(policy.as_json(), indent=1).encode() + b"\n", sync=False)
+    known = rules_in(path)
+    former = [rules.as_json() for name, rules in known.items() if name != policy.rules.id][:_MOST_FORMER]
+    members = policy.as_json() | ({_FORMER: former} if former else {})
+    disk.replace(path, json.dumps(members, indent=1).encode() + b"\n", sync=False)

@@ -9,18 +9,20 @@ import calendar
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Final
-
-import msgspec
+from typing import Any, Final
 
 from ipfs_log_handlers.format import unixfs
 from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.format.merkle import RecordTree
 from ipfs_log_handlers.format.payload import Encoder, prefix
 from ipfs_log_handlers.home.segments import SegmentName
+from ipfs_log_handlers.keeper.meta import Sums
+from ipfs_log_handlers.keeper.plan import Record, plan_of
+from ipfs_log_handlers.keeper.values import MOST_DISTINCT, few, listed
+from ipfs_log_handlers.subsystems.rules import Rules
 
 __all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "last_seq", "micros", "rfc3339"]
 
@@ -30,30 +32,14 @@ MOST_STORED: Final = 1 << 20
 """Bytes of a payload that is one raw block."""
 _UNFLUSHED: Final = 132 << 10
 """Bytes that the compressor may still hold back: one zstd block and its frame."""
-_MOST_DISTINCT: Final = 32
-_LONGEST_SET: Final = 2048
-_MANY: Final = "many"
-_MOST_COUNT: Final = 2**63 - 1
+_NO_RULES: Final = Rules()
 _MOST_REASONS: Final = 32
 _OTHER: Final = "other"
-
-
-class _Record(msgspec.Struct, gc=False):
-    """The fields of a record that a batch is about; the others are not decoded."""
-
-    time: str
-    level: str
-    logger: str
-    event: str
-    pid: Annotated[int, msgspec.Meta(ge=0, le=_MOST_COUNT)]
-    seq: Annotated[int, msgspec.Meta(ge=1, le=_MOST_COUNT)]
 
 
 _get_time, _get_level, _get_logger, _get_event = (
     attrgetter("time"), attrgetter("level"), attrgetter("logger"), attrgetter("event")
 )  # fmt: skip
-_decode_all = msgspec.json.Decoder(list[_Record]).decode
-_decode_one = msgspec.json.Decoder(_Record).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +73,13 @@ class Draft:
         log: name of the log.
         index: number of the batch.
         bounds: where it is cut.
+        rules: what it says of its records.
     """
 
-    def __init__(self, log: str, index: int, bounds: Bounds) -> None:
+    def __init__(self, log: str, index: int, bounds: Bounds, rules: Rules = _NO_RULES) -> None:
         self.bounds = bounds
+        self._plan = plan_of(rules)
+        self.sums = Sums(self._plan)
         self.records = 0
         self.raw = 0
         self.first = ""
@@ -129,13 +118,14 @@ class Draft:
             checksum did not show), which is not among them; `None` when there is none.
         """
         lines = self._fitting(lines)
-        found = _decoded(lines)
+        found, readable = self._plan.decode(lines)
         bad = len(found) if len(found) < len(lines) else None
         taken = self._note_sources(name.writer, found)
         if taken < len(found):
             found, bad, self._closed = found[:taken], None, True
         if found:
             self._add(found, lines[:taken])
+            self.sums.add(found, readable=readable)
         return taken, bad
 
     def note_dropped(self, told: Mapping[str, int]) -> None:
@@ -155,7 +145,7 @@ class Draft:
                 return lines[:count]
         return lines
 
-    def _note_sources(self, writer: str, found: Sequence[_Record]) -> int:
+    def _note_sources(self, writer: str, found: Sequence[Record]) -> int:
         """Note the runs of sequence numbers; stop at the 65th, and say how many records came before it."""
         if not found:
             return 0
@@ -178,7 +168,7 @@ class Draft:
         self.sources.append((writer, pid, first, last))
         return True
 
-    def _add(self, found: Sequence[_Record], lines: Sequence[bytes]) -> None:
+    def _add(self, found: Sequence[Record], lines: Sequence[bytes]) -> None:
         block = b"\n".join(lines) + b"\n"
         self.tree.add(lines)
         packed = self._encoder.add(block)
@@ -189,7 +179,7 @@ class Draft:
         self.raw += len(block)
         self._levels.update(map(_get_level, found))
         self._loggers.update(map(_get_logger, found))
-        if len(self._events) <= _MOST_DISTINCT:
+        if len(self._events) <= MOST_DISTINCT:
             self._events.update(map(_get_event, found))
         first, last = min(map(_get_time, found)), max(map(_get_time, found))
         self.first = min(self.first, first) if self.first else first
@@ -211,44 +201,16 @@ class Draft:
     def stats(self) -> dict[str, Any]:
         """The zone map: counts by level and logger, the distinct events; `many` where they are too many to list."""
         return {
-            "levels": _few(self._levels),
-            "loggers": _few(self._loggers),
-            "events": _names(self._events),
+            "levels": few(self._levels),
+            "loggers": few(self._loggers),
+            "events": listed(self._events),
+            **self.sums.stats(),
         }
-
-
-def _decoded(lines: Sequence[bytes]) -> Sequence[_Record]:
-    """The records in the lines, up to the first that is none."""
-    try:
-        found = _decode_all(b"[" + b",".join(lines) + b"]")
-    except (msgspec.MsgspecError, RecursionError):
-        return list(_until_bad(lines))
-    return found if len(found) == len(lines) else list(_until_bad(lines))  # `{…},{…}` is no record, and not two
-
-
-def _until_bad(lines: Sequence[bytes]) -> Iterator[_Record]:
-    for line in lines:
-        try:
-            yield _decode_one(line)
-        except (msgspec.MsgspecError, RecursionError):
-            return
 
 
 def last_seq(lines: Sequence[bytes]) -> int:
     """The greatest sequence number in some lines of one segment; 0 where there is none."""
-    return max((each.seq for each in _until_bad(lines)), default=0)
-
-
-def _few(counts: Mapping[str, int]) -> dict[str, int] | str:
-    return dict(counts) if _fit_in(counts) else _MANY
-
-
-def _names(found: set[str]) -> list[str] | str:
-    return sorted(found) if _fit_in(found) else _MANY
-
-
-def _fit_in(names: Collection[str]) -> bool:
-    return len(names) <= _MOST_DISTINCT and sum(len(each.encode()) for each in names) <= _LONGEST_SET
+    return max((each.seq for each in plan_of(_NO_RULES).decode(lines)[0]), default=0)
 
 
 def micros(text: str) -> int | None:

@@ -31,6 +31,7 @@ from ipfs_log_handlers.home.lock import KeeperLock
 from ipfs_log_handlers.home.segments import Header, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.keeper.draft import Bounds, Draft, micros, rfc3339
+from ipfs_log_handlers.keeper.meta import fitting
 from ipfs_log_handlers.keeper.spool import Spool, Taken, Waiting
 from ipfs_log_handlers.keeper.succession import Standing, stand
 
@@ -189,7 +190,7 @@ class Sealer:
         if key_name_of(log) != key.name:
             raise LostLockError  # the key was exchanged: a keeper that begins anew begins a new log
         self.spool.settle()
-        draft = Draft(log, index, cut.bounds)
+        draft = Draft(log, index, cut.bounds, self.policy.rules)
         present = {str(name) for name in segments.listing(self.room.spool)}
         consumed = {name: offset for name, offset in self.consumed.items() if name in present}
         taken: Counter[SegmentName] = Counter()
@@ -256,7 +257,7 @@ class Sealer:
         payload = draft.payload()
         yield
         evidence = self.standing.evidence if index == 0 else None
-        manifest = self._manifest(draft, log, index, payload.root, payload.size, evidence)
+        manifest = fitting(self._manifest(draft, log, index, payload.root, payload.size, evidence))
         block = manifest.encode()
         cid = Cid.of(DAG_CBOR, block)
         edge = merkle.edge_append(self._edge, index, merkle.leaf_hash(cid))
@@ -308,6 +309,7 @@ class Sealer:
                 "timestamp": rfc3339(now),
                 "version": self.policy.version,
                 "record_count": draft.records,
+                **draft.sums.meta(min(moments), index),
             },
             stats=draft.stats(),
             sources=tuple(draft.sources),

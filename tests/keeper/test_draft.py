@@ -98,8 +98,9 @@ class TestForeignLines:
             b"[" * 100_000 + b"]" * 100_000,
             b'{"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"," + record(2)[1:],
             b"\xff" + record(2),
+            record(2).replace(b'"event":"e"', b'"event":"\xff"'),
         ],
-        ids=range(14),
+        ids=range(15),
     )
     def test_no_record(self, bad: bytes) -> None:
         """Home rule 14: a line with a right checksum that is no record of ours is told apart, its neighbours kept."""

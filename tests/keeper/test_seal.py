@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.errors import FormatError, HomeError
 from ipfs_log_handlers.format import line
 from ipfs_log_handlers.home import disk, head, keys, lock, quarantine, reserve, settings
@@ -304,7 +305,8 @@ class TestContent:
         assert (3, "logs", 3) == (told["records"], told["meta"]["type"], told["meta"]["record_count"])
         assert told["log"].split("/")[2] == "logs"
         assert abs(told["sealed"] / 1e6 - time.time()) < 60
-        assert {"levels": {"info": 3}, "loggers": {"t": 3}, "events": ["e"]} == told["stats"]
+        rules = subsystems.get("logs").rules.id
+        assert {"levels": {"info": 3}, "loggers": {"t": 3}, "events": ["e"], "rules": rules} == told["stats"]
 
     def test_log_name(self, room: Room, sealer: Callable[[], Sealer]) -> None:
         """Home, names: key name, subsystem, eight hex digits that are drawn when the log starts and kept ever after."""
