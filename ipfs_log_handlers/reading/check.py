@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +17,7 @@ from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.manifest import UNIXFS, Manifest, jump_index
 from ipfs_log_handlers.reading.batch import OpenBatch, checked_lines, open_batch
 from ipfs_log_handlers.reading.tally import Tally
+from ipfs_log_handlers.subsystems.rules import Rules
 
 __all__ = ["BatchCheck", "Chain", "Problem", "Problems"]
 
@@ -83,13 +84,22 @@ class Chain:
         key: who must have signed; `None` when that is not known.
         seen: by writer, its last sequence number so far, in the logs before too.
         problems: where problems go.
+        rules: by their ids, the rules by which batches may have been counted.
     """
 
-    def __init__(self, log: str, key: VerifierKey | None, seen: dict[str, int], problems: Problems) -> None:
+    def __init__(
+        self,
+        log: str,
+        key: VerifierKey | None,
+        seen: dict[str, int],
+        problems: Problems,
+        rules: Mapping[str, Rules],
+    ) -> None:
         self.log = log
         self.key = key
         self.seen = seen
         self.problems = problems
+        self.rules = rules
         self.former: Checkpoint | None = None
         self.cids: list[Cid | None] = []
         self.records = 0
@@ -268,7 +278,7 @@ class BatchCheck:
 
     def _check_records(self, manifest: Manifest, chunks: Iterator[bytes]) -> None:
         """Records, counts, root, order, times and zone map are those of the manifest."""
-        tally = Tally(manifest)
+        tally = Tally(manifest, self._chain.rules)
         lines = checked_lines(manifest, chunks)
         while held := list(islice(lines, _SLICE)):
             tally.take(held)

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-
-import msgspec
+from typing import Final
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import Manifest
-from ipfs_log_handlers.keeper.draft import micros
+from ipfs_log_handlers.keeper.draft import micros, rfc3339
+from ipfs_log_handlers.keeper.meta import Sums
+from ipfs_log_handlers.keeper.plan import plan_of
+from ipfs_log_handlers.keeper.values import MANY
+from ipfs_log_handlers.subsystems.rules import Rules
 
 __all__ = ["Tally"]
 
-
-class _Record(msgspec.Struct, gc=False):
-    time: str
-    level: str
-    logger: str
-    event: str
-    pid: int
-    seq: int
-
-
-_decode_all = msgspec.json.Decoder(list[_Record]).decode
+_COMMON: Final = frozenset({"type", "timestamp", "version", "record_count"})
 
 
 class Tally:
-    """What the records of a batch add up to."""
+    """What the records of a batch add up to.
 
-    def __init__(self, manifest: Manifest) -> None:
+    Args:
+        manifest: what is said of them.
+        known: rules by their ids; where those of the batch are not among them, only what every batch says is checked.
+    """
+
+    def __init__(self, manifest: Manifest, known: Mapping[str, Rules]) -> None:
         self._manifest = manifest
+        self._plan = plan_of(known.get(str(manifest.stats.get("rules")), Rules()))
+        self._sums = Sums(self._plan)
         self._places = ((pid, seq) for _, pid, first, last in manifest.sources for seq in range(first, last + 1))
         self._wrong: list[tuple[str, object, object]] = []
         self._levels: Counter[str] = Counter()
@@ -46,12 +46,10 @@ class Tally:
         Raises:
             FormatError: one of them is not a record.
         """
-        try:
-            found = _decode_all(b"[%b]" % b",".join(lines))
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise FormatError("not a record", found=str(error)) from error
+        found, readable = self._plan.decode(lines)
         if len(found) != len(lines):
-            raise FormatError("a line is not one record", expected=len(lines), found=len(found))
+            raise FormatError("not a record", found=ascii(lines[len(found)][:80]))
+        self._sums.add(found, readable=readable)
         places = [(each.pid, each.seq) for each in found]
         said = list(islice(self._places, len(found)))
         if places != said and not self._wrong:
@@ -79,3 +77,29 @@ class Tally:
                 yield f"stats.{name}", dict(counts), stats[name]
         if self._events_told and sorted(self._events) != stats["events"]:
             yield "stats.events", sorted(self._events), stats["events"]
+        yield from self._metadata()
+
+    def _metadata(self) -> Iterator[tuple[str, object, object]]:
+        manifest = self._manifest
+        if "timestamp" in manifest.meta and manifest.meta["timestamp"] != rfc3339(manifest.sealed):
+            yield "meta.timestamp", rfc3339(manifest.sealed), manifest.meta["timestamp"]
+        if not self._plan.rules:
+            return
+        expected = self._sums.meta(manifest.first, manifest.index)
+        found = {name: value for name, value in manifest.meta.items() if name not in _COMMON}
+        for name in sorted(expected.keys() | found.keys()):
+            if not _agree(expected.get(name, "nothing"), found.get(name, "nothing")):
+                yield f"meta.{name}", expected.get(name, "nothing"), found.get(name, "nothing")
+        zone = self._sums.stats().get("fields", {})
+        told = manifest.stats.get("fields")
+        for name, bounds in told.items() if isinstance(told, Mapping) else ():
+            counted = zone.get(name, {})
+            if not isinstance(bounds, Mapping) or not all(
+                _agree(counted.get(each), bounds.get(each)) for each in ("values", "min", "max")
+            ):
+                yield f"stats.fields.{name}", counted, bounds
+
+
+def _agree(counted: object, told: object) -> bool:
+    """Whether a claim holds. `many` claims nothing, where a set or counts could stand."""
+    return counted == told or (told == MANY and isinstance(counted, (list, dict)))

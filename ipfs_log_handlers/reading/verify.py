@@ -1,7 +1,9 @@
 """Verify: is the chain of each log in a home whole, signed, in order, and what its manifests say?
 
 The tree over the manifests' CIDs is the only authority: `prev`, `jump`, `edge`, `index` and `log` must agree with it,
-and each checkpoint must sign it. A payload that left the home by retention is `absent`, which is no damage. Whatever
+and each checkpoint must sign it. `meta` and `stats` are counted again from the records: what every batch says always,
+what its subsystem says by the rules that the manifest names, where these are registered here or stand in the room's
+`settings.json`. A payload that left the home by retention is `absent`, which is no damage. Whatever
 bytes are found, nothing is raised: what is wrong becomes a `Problem`.
 """
 
@@ -13,13 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.errors import FormatError, LogStoreError
 from ipfs_log_handlers.format.checkpoint import Checkpoint, VerifierKey, key_name_of
-from ipfs_log_handlers.home import head, keys, shipped
+from ipfs_log_handlers.home import head, keys, settings, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import Sealed
 from ipfs_log_handlers.home.layout import Home, Room, Shelf
 from ipfs_log_handlers.reading.check import BatchCheck, Chain, Problem, Problems
+from ipfs_log_handlers.subsystems.rules import Rules
 
 __all__ = ["Problem", "Report", "verify"]
 
@@ -124,6 +128,12 @@ def _verify_shelves(
     return reports
 
 
+def _rules(room: Room) -> dict[str, Rules]:
+    """The rules that are known here for a subsystem, by their ids."""
+    own = subsystems.get(room.name).rules if room.name in subsystems.names() else Rules()
+    return {**settings.rules_in(room.settings), own.id: own}
+
+
 class _LogCheck:
     """The check of one log."""
 
@@ -131,6 +141,7 @@ class _LogCheck:
         self._batches = Batches(shelf.batches)
         self._current = shelf.path == room.path
         self._known = known
+        self._rules = _rules(room)
         self._no_key = no_key
         self._problems = Problems()
         # The batches first: those that are sealed in between are above this head, and no matter.
@@ -177,7 +188,7 @@ class _LogCheck:
         report = self.report
         report.batches = self.newest + 1
         key = self._key()
-        chain = Chain(report.log, key, seen, self._problems)
+        chain = Chain(report.log, key, seen, self._problems, self._rules)
         if before is not None:
             chain.former = before.checkpoint
         for index in range(self.newest + 1):
