@@ -31,7 +31,7 @@ CHUNK = 1 << 20
 JSONL = "jsonl+zstd"
 """Encoding of a payload of records: see `payload`."""
 UNIXFS = "unixfs"
-"""Encoding of a payload that is a plain file, without records."""
+"""Encoding of a payload that is a plain file or directory, without records."""
 
 Source = tuple[str, int, int, int]
 """A run of records of one writer: writer (16 hex digits), pid, first seq, last seq."""
@@ -85,9 +85,9 @@ class Manifest:
     dropped: Mapping[str, int]
     """How many were lost since the batch before, by reason."""
     payload: Cid
-    """The payload: a raw block if it has at most 1 MiB, else the root of a UnixFS file."""
+    """The payload: a raw block if it has at most 1 MiB, else the root of a UnixFS file; or that of a directory."""
     size: int
-    """Bytes of the payload as it is stored."""
+    """Bytes of the payload as it is stored; of a directory, those of all files in it."""
     raw: int
     """Bytes of the payload when it is decompressed."""
     encoding: str
@@ -268,7 +268,8 @@ def _check_payload(manifest: Manifest) -> None:
             found=ascii(manifest.encoding),
             hint="upgrade ipfs_log_handlers to read it",
         )
-    if manifest.payload.codec != (RAW if manifest.size <= CHUNK else DAG_PB):
+    small_tree = manifest.encoding == UNIXFS and manifest.payload.codec == DAG_PB  # a directory may have no byte at all
+    if not small_tree and manifest.payload.codec != (RAW if manifest.size <= CHUNK else DAG_PB):
         raise FormatError("a payload is one raw block up to 1 MiB, else a UnixFS file", found=manifest.payload)
     if len(manifest.root) != 32 or (manifest.root == merkle.EMPTY_ROOT) != (manifest.records == 0):
         raise FormatError("not a root for this number of records", found=f"{manifest.root.hex()}, {manifest.records}")

@@ -187,11 +187,11 @@ def _node(parts: list[_Part]) -> tuple[_Part, bytes]:
 # -- blocks become bytes
 
 
-def read(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int) -> Iterator[bytes]:
+def read(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int, tsize: int | None = None) -> Iterator[bytes]:
     """Yield the bytes of a file, leaf after leaf; each block is hashed, and measured, before anything of it is seen.
 
     `get` is asked for one block at a time, never for more than the file's size allows. Trees of other chunk sizes are
-    read too, as long as their leaves are raw.
+    read too, as long as their leaves are raw. `tsize` is what a directory says that all blocks of the file have.
 
     Raises:
         FormatError: `root` is no file, or a node in it is not in canonical form.
@@ -200,13 +200,15 @@ def read(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int) -> Iterator[
     """
     if root.codec not in (RAW, DAG_PB):
         raise FormatError("not a file", expected="raw or dag-pb", found=f"codec {root.codec:#x}", where=root.text)
-    yield from _read(root, get, None, max_bytes, 0)
+    yield from _read(root, get, (tsize, None), max_bytes, 0)
 
 
-def _read(
-    cid: Cid, get: Callable[[Cid], bytes], claim: tuple[int, int] | None, max_bytes: int, depth: int
-) -> Iterator[bytes]:
-    """Read a subtree whose parent says how many bytes its blocks have, and how many of them are the file's."""
+_Claim = tuple[int | None, int | None]
+"""How many bytes the blocks of a subtree have, and how many of them are the file's, as far as somebody has said."""
+
+
+def _read(cid: Cid, get: Callable[[Cid], bytes], claim: _Claim, max_bytes: int, depth: int) -> Iterator[bytes]:
+    """Read a subtree of which its parent says how large it is."""
     block = get(cid)
     cid.verify(block)
     if cid.codec == RAW:
@@ -221,10 +223,10 @@ def _read(
         yield from _read(child, get, (tsize, size), max_bytes, depth + 1)
 
 
-def _compare(cid: Cid, claim: tuple[int, int] | None, found: tuple[int, int], max_bytes: int) -> None:
+def _compare(cid: Cid, claim: _Claim, found: tuple[int, int], max_bytes: int) -> None:
     if found[1] > max_bytes:
         raise VerificationError("a file is too big", expected=f"at most {max_bytes}", found=found[1], where=cid.text)
-    if claim is not None and claim != found:
+    if any(said not in (None, is_) for said, is_ in zip(claim, found, strict=True)):
         raise VerificationError(
             "a part of a file has not the size that its node says",
             expected="{} bytes of blocks, {} of the file".format(*claim),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 from ipfs_log_handlers.errors import FormatError, StoreRefused, StoreRejected, StoreUnavailable
-from ipfs_log_handlers.format import car, dagcbor, unixfs
+from ipfs_log_handlers.format import car, dagcbor, directory
 from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, Cid
 from ipfs_log_handlers.stores import Shipment, StoreInfo
 from ipfs_log_handlers.stores.address import normalise, store_name
@@ -174,7 +174,7 @@ class _Stream:
 
 def _links(cid: Cid, block: bytes) -> Iterable[Cid]:
     if cid.codec == DAG_PB:
-        return [link for link, _ in unixfs.decode_node(block).links]
+        return [link for link, _ in directory.links(cid, block)]
     return _found(dagcbor.decode(block)) if cid.codec == DAG_CBOR else ()
 
 

@@ -1,0 +1,283 @@
+"""A UnixFS directory: names, and the blocks behind them, with the CID that `ipfs add -r` gives.
+
+A directory is one dag-pb block: its links in the order of their names' bytes, each with the size of all blocks below
+it. A symbolic link is a block that holds where it points. Mode and time are not kept, as Kubo keeps none by default.
+Kubo splits a directory whose block would pass 256 KiB (a HAMT); such a one is refused here, writing and reading.
+
+Names come back hostile: what is not one plain component of a path is refused, so that none leads anywhere else.
+Specs: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/spec/, IPIP-499.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from ipfs_log_handlers.errors import FormatError, VerificationError
+from ipfs_log_handlers.format import unixfs, varint
+from ipfs_log_handlers.format.cid import DAG_PB, RAW, Cid
+
+__all__ = [
+    "MAX_BLOCK",
+    "MAX_DEPTH",
+    "MAX_ENTRIES",
+    "Directory",
+    "Entry",
+    "Link",
+    "Symlink",
+    "bytes_in",
+    "decode",
+    "links",
+    "walk",
+]
+
+MAX_BLOCK: Final = 256 << 10
+"""Bytes of a directory's block above which Kubo would split it."""
+
+MAX_DEPTH: Final = 100
+"""Directories inside one another."""
+
+MAX_ENTRIES: Final = 1_000_000
+"""Names in a whole tree: a few blocks that name each other can stand for more than anybody can walk."""
+
+_LONGEST_TARGET: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One name in a directory."""
+
+    name: str
+    """One component of a path."""
+    cid: Cid
+    """What it names: a file, a directory or a symbolic link."""
+    tsize: int
+    """Bytes of all blocks below it, its own included."""
+
+    def __post_init__(self) -> None:
+        if self.name in ("", ".", "..") or "/" in self.name or "\0" in self.name:
+            raise FormatError("not a name in a directory", found=ascii(self.name), where=self.cid.text)
+        if self.cid.codec not in (RAW, DAG_PB):
+            raise FormatError("a name in a directory leads to no file", expected="raw or dag-pb", found=self.cid.text)
+
+    def encode(self) -> bytes:
+        """Write the link as it stands in the block."""
+        name = _utf8(self.name)
+        link = b"\x0a\x24" + self.cid + b"\x12" + varint.encode(len(name)) + name + b"\x18" + varint.encode(self.tsize)
+        return b"\x12" + varint.encode(len(link)) + link
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One directory, its links in the order of their names."""
+
+    links: tuple[Link, ...]
+    """What is in it; each name once."""
+
+    def __post_init__(self) -> None:
+        names = [_utf8(link.name) for link in self.links]
+        if any(one >= two for one, two in pairwise(names)):
+            raise FormatError("names in a directory stand in the order of their bytes, each once")
+
+    @classmethod
+    def of(cls, links: Sequence[Link]) -> Directory:
+        """The directory of these links, whatever their order."""
+        return cls(tuple(sorted(links, key=lambda link: _utf8(link.name))))
+
+    def encode(self) -> bytes:
+        """Write the directory as a dag-pb block.
+
+        Raises:
+            FormatError: it has more in it than one block takes.
+        """
+        block = b"".join([link.encode() for link in self.links]) + _DIRECTORY
+        if len(block) > MAX_BLOCK:
+            raise FormatError(
+                "a directory with too many names",
+                expected=f"a block of at most {MAX_BLOCK} bytes, some 4,000 names",
+                found=f"{len(self.links)} names, {len(block)} bytes",
+                hint="Archive its parts one by one, or pack it into one file (tar) first.",
+            )
+        return block
+
+    @property
+    def tsize(self) -> int:
+        """Bytes of all blocks below it, its own included."""
+        return len(self.encode()) + sum([link.tsize for link in self.links])
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """A symbolic link."""
+
+    target: str
+    """Where it points, as it was written; nobody follows it here."""
+
+    def encode(self) -> bytes:
+        """Write it as a dag-pb block."""
+        target = _utf8(self.target)
+        data = b"\x08\x04\x12" + varint.encode(len(target)) + target
+        return b"\x0a" + varint.encode(len(data)) + data
+
+
+_DIRECTORY: Final = b"\x0a\x02\x08\x01"
+"""PBNode.Data of a directory: UnixFS type 1 and nothing more. It stands behind the links."""
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(
+            "a name that is no UTF-8", found=ascii(text), hint="Rename it: IPFS has no other names."
+        ) from error
+
+
+def decode(block: bytes) -> Directory | Symlink | unixfs.Node:
+    """Read a dag-pb block of a tree of files.
+
+    Raises:
+        FormatError: it is something else, or not in the one form that it is written in here.
+    """
+    if block[:1] == b"\x0a" and block != _DIRECTORY:
+        return _decode_symlink(block)
+    return _decode_directory(block) if block.endswith(_DIRECTORY) else unixfs.decode_node(block)
+
+
+def _decode_directory(block: bytes) -> Directory:
+    if len(block) > MAX_BLOCK:
+        raise FormatError("a directory is too big", expected=f"at most {MAX_BLOCK} bytes", found=len(block))
+    at, found = 0, []
+    while block[at : at + 1] == b"\x12":
+        size, start = varint.decode(block, at + 1)
+        found.append(_decode_link(block[start : start + size]))
+        at = start + size
+    directory = Directory(tuple(found))
+    if directory.encode() != block:
+        raise FormatError("a directory is not in its one canonical form", where=Cid.of(DAG_PB, block).text)
+    return directory
+
+
+def _decode_link(link: bytes) -> Link:
+    if link[:2] != b"\x0a\x24" or link[38:39] != b"\x12":
+        raise FormatError("not a link of a directory", expected="a CID, a name, a size", found=repr(link[:48]))
+    size, at = varint.decode(link, 39)
+    try:
+        name = link[at : at + size].decode()
+    except UnicodeDecodeError as error:
+        raise FormatError("a name that is no UTF-8", found=repr(link[at : at + size])) from error
+    if link[at + size : at + size + 1] != b"\x18":
+        raise FormatError("not a link of a directory", expected="a size behind the name", found=repr(link[at:]))
+    return Link(name, Cid(link[2:38]), varint.decode(link, at + size + 1)[0])
+
+
+def _decode_symlink(block: bytes) -> Symlink:
+    _, at = varint.decode(block, 1)
+    if block[at : at + 3] != b"\x08\x04\x12":
+        raise FormatError("not a file, a directory or a symbolic link", found=repr(block[:16]))
+    size, at = varint.decode(block, at + 3)
+    try:
+        symlink = Symlink(block[at : at + size].decode())
+    except UnicodeDecodeError as error:
+        raise FormatError("a symbolic link to what is no UTF-8", found=repr(block[:80])) from error
+    if symlink.encode() != block or not 0 < size <= _LONGEST_TARGET:
+        raise FormatError("a symbolic link is not in its one canonical form", where=Cid.of(DAG_PB, block).text)
+    return symlink
+
+
+def links(cid: Cid, block: bytes) -> tuple[tuple[Cid, int], ...]:
+    """The blocks that a block of a tree links to, each with its Tsize; none for what is not dag-pb."""
+    if cid.codec != DAG_PB:
+        return ()
+    node = decode(block)
+    if isinstance(node, Symlink):
+        return ()
+    if isinstance(node, Directory):
+        return tuple([(link.cid, link.tsize) for link in node.links])
+    return node.links
+
+
+# -- a tree, walked
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What stands at one path of a tree."""
+
+    path: tuple[str, ...]
+    """The names that lead to it; none for the root."""
+    kind: str
+    """`file`, `directory` or `symlink`."""
+    cid: Cid
+    """Its block."""
+    tsize: int | None
+    """Bytes of all blocks below it, as the directory says; `None` for the root."""
+    target: str = ""
+    """Where a symbolic link points."""
+
+    def read(self, get: Callable[[Cid], bytes], *, max_bytes: int) -> Iterator[bytes]:
+        """The bytes of a file, each block hashed and measured; see `unixfs.read`."""
+        return unixfs.read(self.cid, get, max_bytes=max_bytes, tsize=self.tsize)
+
+
+def walk(root: Cid, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
+    """Yield what is in a tree, a directory before what is in it, in the order of names.
+
+    Each block is hashed before anything of it is seen. The blocks of a file are left to `Entry.read`, but for the
+    first one, which tells that it is one.
+
+    Raises:
+        FormatError: a block is none of a tree of files.
+        VerificationError: a block is not what its CID names, has not the size that its directory says, or the tree is
+            deeper than `MAX_DEPTH` or has more than `MAX_ENTRIES` names.
+    """
+    for number, entry in enumerate(_walk(Entry((), "", root, None), get)):
+        if number > MAX_ENTRIES:
+            raise VerificationError("a tree has too many names", expected=f"at most {MAX_ENTRIES}", where=root.text)
+        yield entry
+
+
+def bytes_in(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int) -> int:
+    """How many bytes all files of a tree have, each block hashed and measured.
+
+    Raises:
+        FormatError, VerificationError: as `walk` and `Entry.read`; there are more than `max_bytes`.
+    """
+    total = 0
+    for entry in walk(root, get):
+        if entry.kind == "file":
+            total += sum(map(len, entry.read(get, max_bytes=max_bytes - total)))
+    return total
+
+
+def _walk(found: Entry, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
+    path, cid = found.path, found.cid
+    if len(path) > MAX_DEPTH:
+        raise VerificationError("directories are too deep", expected=f"at most {MAX_DEPTH}", where="/".join(path))
+    if cid.codec == RAW:
+        yield Entry(path, "file", cid, found.tsize)
+        return
+    if cid.codec != DAG_PB:
+        raise FormatError("not a file or directory", expected="raw or dag-pb", found=f"codec {cid.codec:#x}")
+    block = get(cid)
+    cid.verify(block)
+    node = decode(block)
+    if isinstance(node, unixfs.Node):
+        yield Entry(path, "file", cid, found.tsize)
+        return
+    measured = node.tsize if isinstance(node, Directory) else len(block)
+    if found.tsize not in (None, measured):
+        raise VerificationError(
+            "a part of a directory has not the size that it says",
+            expected=found.tsize,
+            found=measured,
+            where="/".join(path),
+        )
+    if isinstance(node, Symlink):
+        yield Entry(path, "symlink", cid, found.tsize, node.target)
+        return
+    yield Entry(path, "directory", cid, found.tsize)
+    for link in node.links:
+        yield from _walk(Entry((*path, link.name), "", link.cid, link.tsize), get)
