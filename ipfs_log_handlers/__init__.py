@@ -5,6 +5,7 @@ recorder.py, fields.py      what was logged becomes event and fields
 eventdict.py                what structlog's event dicts hold
 tracing.py                  the ids of the span it belongs to
 writer.py                   the line becomes durable
+native.py                   locks and threads that gevent does not replace
 process.py                  this process in a home: writers, keeper's thread, one deadline
 subsystems/                 what each subsystem logs
 format/                     what the bytes mean

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import os
 import sys
-import threading
 import weakref
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -18,6 +17,7 @@ from ipfs_log_handlers import logging_lock
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.native import RLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,9 +52,9 @@ class HomeProcess:
     own_threads: set[int] = set()  # noqa: RUF012 - one for the process
     """Threads of this process that are a keeper now."""
     _all: ClassVar[dict[Path, HomeProcess]] = {}
-    _guard = threading.RLock()
+    _guard = RLock()
     """Who holds it imports nothing and waits for no lock of logging's; dictConfig waits for it."""
-    _imports = threading.RLock()
+    _imports = RLock()
     _exiting = False
 
     def __init__(self, path: Path) -> None:
@@ -320,8 +320,8 @@ def _at_exit() -> None:
 
 
 def _after_fork_in_child() -> None:
-    HomeProcess._guard = threading.RLock()
-    HomeProcess._imports = threading.RLock()
+    HomeProcess._guard = RLock()
+    HomeProcess._imports = RLock()
     HomeProcess._exiting = False
     HomeProcess.own_threads.clear()
     for each in HomeProcess.everywhere():

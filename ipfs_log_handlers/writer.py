@@ -15,7 +15,6 @@ import errno
 import json
 import os
 import socket
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import Header, Segment, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import spool_bytes
+from ipfs_log_handlers.native import RLock
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
 __all__ = ["SEGMENT_BYTES", "Writer", "new_identity"]
@@ -82,9 +82,9 @@ class Writer:
 
     def _begin_process(self) -> None:
         """The state of a process that has appended nothing: at the start, and in a child after a fork."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._inside: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
-        self._sync_lock = threading.RLock()
+        self._sync_lock = RLock()
         self._nested: deque[bytes] = deque()
         self._overflown = 0
         self._afterwards: Callable[[], None] | None = self._start

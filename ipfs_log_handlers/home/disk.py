@@ -15,12 +15,12 @@ import os
 import re
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from ipfs_log_handlers.errors import HomeError
+from ipfs_log_handlers.native import RLock
 
 __all__ = [
     "NO_ROOM",
@@ -52,7 +52,7 @@ _NETWORK: Final = frozenset(
     ("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "lustre", "ncpfs", "nfs", "nfs4", "smb", "smb2", "smb3", "smbfs")
 )
 
-_mutex = threading.RLock()
+_mutex = RLock()
 _locked: dict[int, tuple[int, int]] = {}
 """Descriptors that carry a lock, with device and inode: closed in a child, if they are still that file."""
 
@@ -122,7 +122,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _mutex  # noqa: PLW0603 - the parent's threads, which might hold it, are not here
-    _mutex = threading.RLock()
+    _mutex = RLock()
     for descriptor, known in list(_locked.items()):
         with contextlib.suppress(OSError):
             if _identity(descriptor) == known:

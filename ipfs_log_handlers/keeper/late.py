@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
+
+from ipfs_log_handlers.native import RLock
 
 __all__ = ["load", "load_for_stores"]
 
-_importing = threading.RLock()
+_importing = RLock()
 
 
 def load() -> None:
@@ -47,7 +48,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     global _importing  # noqa: PLW0603 - the thread that may have held it is not here
-    _importing = threading.RLock()
+    _importing = RLock()
 
 
 os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -12,13 +12,13 @@ import asyncio
 import contextlib
 import os
 import random
-import selectors
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
+from ipfs_log_handlers import native
 from ipfs_log_handlers.home import lock
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.handover import PAUSE, Candidate
@@ -43,7 +43,7 @@ class _Loop(asyncio.SelectorEventLoop):
     """An event loop whose connections can be aborted before it is closed, so that nothing is left to complain."""
 
     def __init__(self) -> None:
-        self.chosen = selectors.DefaultSelector()
+        self.chosen = native.original("selectors", "DefaultSelector")()
         super().__init__(self.chosen)
         self._connections: weakref.WeakSet[asyncio.BaseTransport] = weakref.WeakSet()
         self._identities = {descriptor: os.fstat(descriptor).st_ino for descriptor in self.descriptors()}
@@ -112,8 +112,8 @@ class KeeperThread:
         self.keeping = False
         self.trouble: str | None = None
         self._guest = guest
-        self._thread: threading.Thread | None = None
-        self._woken = threading.Event()
+        self._thread: native.Thread | None = None
+        self._woken = native.Signal()
         self._asked = False
         self._eager_until = self._handed_over_until = 0.0
         self._stopping = False
@@ -121,7 +121,7 @@ class KeeperThread:
         self._loop: _Loop | None = None
         self._keeper: Keeper | None = None
         self._task: asyncio.Task[Any] | None = None
-        self._starting = threading.Lock()
+        self._starting = native.RLock()
         self._candidate = Candidate(home, guest.token)
         KeeperThread._all.add(self)
 
@@ -147,7 +147,7 @@ class KeeperThread:
             if self.alive:
                 return True
             self._stopping = False
-            thread = threading.Thread(target=self._main, name="ipfs-logs-keeper", daemon=True)
+            thread = native.new_thread(self._main, "ipfs-logs-keeper")
             try:
                 thread.start()
             except RuntimeError:
@@ -167,7 +167,7 @@ class KeeperThread:
     def stop(self, grace: float) -> None:
         """Leave: the step at hand ends, what hangs is cancelled after `grace` seconds. Joins."""
         thread = self._thread
-        if thread is None or thread is threading.current_thread():
+        if thread is None or thread.ident == native.get_ident():
             return
         self._grace = grace
         self._stopping = True
@@ -204,8 +204,7 @@ class KeeperThread:
 
     def _wait(self, seconds: float) -> None:
         self._guest.tick()
-        if self._woken.wait(seconds):
-            self._woken.clear()
+        self._woken.wait(seconds)
 
     def _try_once(self) -> float:
         """Keep the home if the lock is free, until told to stop; how long to wait before the next try."""
