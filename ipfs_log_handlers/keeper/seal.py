@@ -41,6 +41,8 @@ _T = TypeVar("_T")
 
 FLOOD: Final = 10
 """Batches' worth of records above which a batch takes all that waits."""
+_FLOOD_BYTES: Final = 32 << 20
+"""Bytes of lines in such a batch: however well they compress, a deadline is looked at behind them (docs/home.md 21)."""
 _OVERHEAD: Final = 10
 """Bytes of a record's line beside its JSON."""
 _MOST_DROPPED: Final = 1 << 48
@@ -165,7 +167,7 @@ class Sealer:
             return None
         records, size = self.policy.records, self.policy.bytes
         if waiting.records > FLOOD * records:
-            return Cut(Bounds(1 << 31, 1 << 40, 1))
+            return Cut(Bounds(1 << 31, max(size, _FLOOD_BYTES), 1))
         level = 1 if hasty else 9
         if waiting.records >= records:
             return Cut(Bounds(records, size, level), records)

@@ -243,13 +243,14 @@ class TestWhen:
         assert (100, 100, 9) == (due.bounds.records, due.least, due.bounds.level)
 
     def test_flood(self, room: Room, sealer: Callable[[], Sealer]) -> None:
-        """Above ten batches' worth of records a batch takes all that waits, with the quick compression."""
+        """Above ten batches' worth a batch takes all that waits, up to 32 MiB of lines, with the quick compression."""
         put_segment(room, b"", records=100)
         made = sealer()
         made.survey(0.0)
         due = self.cut(made, Waiting(FLOOD * 100 + 1, 0, 99.9))
         assert due is not None
         assert (1, True) == (due.bounds.level, due.bounds.records > 1 << 30)
+        assert due.bounds.raw <= 32 << 20
 
     def test_exact_count(self, room: Room, sealer: Callable[[], Sealer]) -> None:
         """Below a flood, batches have exactly the configured number of records."""
