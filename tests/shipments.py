@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar
 
 from ipfs_log_handlers.format import car, dagcbor, varint
 from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
-from ipfs_log_handlers.stores import Shipment
+from ipfs_log_handlers.stores import Shipment, Store
 
 __all__ = [
     "bad_codec",
@@ -17,6 +19,7 @@ __all__ = [
     "cut",
     "data_of",
     "of",
+    "run",
     "shipment",
     "sized",
     "too_big",
@@ -27,6 +30,19 @@ __all__ = [
 ]
 
 Block = tuple[Cid, bytes]
+T = TypeVar("T")
+
+
+def run(store: Store, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Runs the work in a loop of its own, and closes the store in it."""
+
+    async def whole() -> T:
+        try:
+            return await work()
+        finally:
+            await store.close()
+
+    return asyncio.run(whole())
 
 
 def batch(payload: bytes | None = None) -> list[Block]:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from ipfs_log_handlers.keeper.thread import keep_now
 from ipfs_log_handlers.testing import FakeDaemon, Said, error, part
 from tests import oracle, programs
 from tests.kubo.daemon import Daemon
+from tests.workshop import wait_until
 
 
 def blocks_of(daemon: Daemon) -> Callable[[str], bytes]:
@@ -386,14 +386,6 @@ RETAIN = """
     print("flushed", flush=True)
     sys.stdin.readline()
 """
-
-
-def wait_until(true: Callable[[], bool], *, deadline_s: float = 20.0) -> None:
-    """Return when it is so; fail when it is not within the deadline."""
-    end = time.monotonic() + deadline_s
-    while not true():
-        assert time.monotonic() < end, "it did not come to be so"
-        time.sleep(0.01)
 
 
 def retaining(home: Path, kubo: str, first: int, until: Callable[[], bool]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from ipfs_log_handlers.stores.kubo import KuboStore
 from ipfs_log_handlers.stores.memory import MemoryStore
 from ipfs_log_handlers.testing import FakeDaemon
 from tests import shipments
+from tests.shipments import run
 
 T = TypeVar("T")
 DEADLINE_S = 1.5
@@ -56,18 +57,6 @@ def lying() -> Iterator[FakeDaemon]:
 def store(request: pytest.FixtureRequest) -> Store:
     """Each store in turn."""
     return PLACES[request.param](request)
-
-
-def run(store: Store, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs the work in a loop of its own, and closes the store in it."""
-
-    async def whole() -> T:
-        try:
-            return await work()
-        finally:
-            await store.close()
-
-    return asyncio.run(whole())
 
 
 def is_pinned(store: Store, shipment: Shipment) -> bool:

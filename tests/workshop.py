@@ -30,12 +30,12 @@ OTHER = "ffeeddccbbaa9988"
 PACKAGE = str(Path(disk.__file__).parent.parent)
 
 
-def wait_until(holds: Callable[[], object], *, deadline_s: float = 10.0) -> None:
+def wait_until(holds: Callable[[], object], *, deadline_s: float = 20.0) -> None:
     """Return as soon as a condition holds; fail when it does not in time."""
     until = time.monotonic() + deadline_s
     while not holds():
         assert time.monotonic() < until, "what was waited for did not happen"
-        time.sleep(0.002)
+        time.sleep(0.005)
 
 
 # -- segments by hand

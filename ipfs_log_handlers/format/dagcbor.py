@@ -9,7 +9,7 @@ Spec: https://ipld.io/specs/codecs/dag-cbor/spec/ (numbers of "major types" are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 from struct import Struct
@@ -18,7 +18,7 @@ from typing import Any, Final
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.cid import Cid
 
-__all__ = ["MAX_DEPTH", "decode", "encode"]
+__all__ = ["MAX_DEPTH", "decode", "decode_map", "encode"]
 
 MAX_DEPTH: Final = 32
 
@@ -185,6 +185,37 @@ def decode(data: bytes | bytearray | memoryview) -> object:
     value, at = _read(data, 0, 0)
     if at != len(data):
         raise FormatError("something stands behind the value", found=f"{len(data) - at} bytes", where=f"byte {at}")
+    return value
+
+
+def decode_map(block: bytes, what: str, *, version: int, keys: Collection[str], most: int) -> dict[str, Any]:
+    """Read a block that is one map of known keys, `v` among them.
+
+    Args:
+        block: the bytes.
+        what: how errors call it.
+        version: the one that is known.
+        keys: all that it has.
+        most: bytes that it has at most.
+
+    Raises:
+        FormatError: it is another thing, or one of a version or with a key that is not known.
+    """
+    if len(block) > most:
+        raise FormatError(f"{what} is too long", expected=f"at most {most} bytes", found=len(block))
+    value = decode(block)
+    if not isinstance(value, dict):
+        raise FormatError(f"not {what}", expected="a map", found=type(value).__name__)
+    if type(value.get("v")) is not int or value["v"] != version:  # first: another version has other keys
+        raise FormatError(
+            f"{what} of a version that this code does not know",
+            expected=version,
+            found=ascii(value.get("v")),
+            hint="upgrade ipfs_log_handlers to read it",
+        )
+    if value.keys() != set(keys):
+        unknown, missing = sorted(value.keys() - set(keys)), sorted(set(keys) - value.keys())
+        raise FormatError(f"not the keys of {what}", found=f"unknown {unknown!a}, missing {missing!a}")
     return value
 
 

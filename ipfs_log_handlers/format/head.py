@@ -57,21 +57,7 @@ class Head:
         Raises:
             FormatError: it is not a head, or one of a version or with a key that this code does not know.
         """
-        if len(block) > MAX_BLOCK:
-            raise FormatError("a head is too long", expected=f"at most {MAX_BLOCK} bytes", found=len(block))
-        value = dagcbor.decode(block)
-        if not isinstance(value, dict):
-            raise FormatError("not a head", expected="a map", found=type(value).__name__)
-        if type(value.get("v")) is not int or value["v"] != VERSION:
-            raise FormatError(
-                "a head of a version that this code does not know",
-                expected=VERSION,
-                found=ascii(value.get("v")),
-                hint="upgrade ipfs_log_handlers to read it",
-            )
-        if value.keys() != set(_KEYS):
-            raise FormatError("not the keys of a head", expected=", ".join(_KEYS), found=ascii(sorted(value)))
-        return cls(**value)
+        return cls(**dagcbor.decode_map(block, "a head", version=VERSION, keys=_KEYS, most=MAX_BLOCK))
 
     def encode(self) -> bytes:
         """Return the block."""

@@ -120,12 +120,7 @@ class Manifest:
         Raises:
             FormatError: it is not a manifest, or one of a version or with a key that this code does not know.
         """
-        if len(block) > MAX_BLOCK:
-            raise FormatError("a manifest is too long", expected=f"at most {MAX_BLOCK} bytes", found=len(block))
-        value = dagcbor.decode(block)
-        if not isinstance(value, dict):
-            raise FormatError("not a manifest", expected="a map", found=type(value).__name__)
-        _check_keys(value)
+        value = dagcbor.decode_map(block, "a manifest", version=VERSION, keys=_KEYS, most=MAX_BLOCK)
         value["prev"] = _cid_of_text(value["prev"])
         value["jump"] = _cid_of_text(value["jump"])
         value["sources"] = tuple(tuple(run) if isinstance(run, list) else run for run in _list(value, "sources"))
@@ -173,20 +168,6 @@ class Manifest:
 
 
 _KEYS = tuple(each.name for each in fields(Manifest) if not each.name.startswith("_"))
-
-
-def _check_keys(value: dict[str, Any]) -> None:
-    """Check version and keys, the version first: another one has other keys."""
-    if type(value.get("v")) is not int or value["v"] != VERSION:
-        raise FormatError(
-            "a manifest of a version that this code does not know",
-            expected=VERSION,
-            found=ascii(value.get("v")),
-            hint="upgrade ipfs_log_handlers to read it",
-        )
-    if value.keys() != set(_KEYS):
-        unknown, missing = sorted(value.keys() - set(_KEYS)), sorted(set(_KEYS) - value.keys())
-        raise FormatError("not the keys of a manifest", found=f"unknown {unknown!a}, missing {missing!a}")
 
 
 def _cid_of_text(value: object) -> Cid | None:

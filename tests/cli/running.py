@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ from unittest import mock
 from ipfs_log_handlers.cli import main
 from tests.programs import environment
 
-__all__ = ["Ended", "command", "run", "start"]
+__all__ = ["Ended", "command", "on_terminal", "run", "start"]
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,17 @@ def start(*args: object, traced: bool = False, **options: Any) -> subprocess.Pop
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     whole = [sys.executable, "-c", TRACED, *map(str, args)] if traced else command(*args)
     return subprocess.Popen(whole, env=environment(), **{**streams, **options})
+
+
+def on_terminal(*args: object) -> bytes:
+    """Run it on a terminal to its good end; what that shows."""
+    ours, theirs = pty.openpty()
+    shown = b""
+    with start(*args, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        with contextlib.suppress(OSError):  # Linux says EIO when the other side has gone
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+    os.close(ours)
+    assert process.returncode == 0
+    return shown

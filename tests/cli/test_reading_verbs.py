@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import subprocess
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from ipfs_log_handlers.home import keys, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark
-from tests.cli.running import command, run, start
+from tests.cli.running import command, on_terminal, run, start
 from tests.programs import environment
 from tests.reading import homes
 
@@ -141,17 +139,7 @@ def test_terminal_gets_text(home):
     """On a terminal the default is text; the only escape sequences in it are our own colours."""
     with homes.Writing(home) as writing:
         writing.handler.handle(homes.record(1, evil=NASTY))
-    ours, theirs = pty.openpty()
-    with start("--home", home, "cat", stdout=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:
-            pass
-    os.close(ours)
-    assert process.returncode == 0
+    shown = on_terminal("--home", home, "cat")
     assert not shown.startswith(b"{")
     assert b"\x1b[31mred" not in shown
     assert b"\\u001b[31mred" in shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import signal
 import subprocess
 import threading
@@ -20,8 +19,9 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
 from ipfs_log_handlers.testing import FakeDaemon
-from tests.cli.running import run, start
+from tests.cli.running import on_terminal, run, start
 from tests.reading import homes
+from tests.workshop import wait_until
 
 KEYS = {"subsystem", "index", "cid", "store", "seconds"}
 NOWHERE = "http://127.0.0.1:9"
@@ -32,14 +32,6 @@ def daemon() -> Iterator[FakeDaemon]:
     """A scripted daemon without a script: honest."""
     with FakeDaemon() as honest:
         yield honest
-
-
-def eventually(holds: Callable[[], object], seconds: float = 20.0) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def counts(home: Path) -> tuple[int, int, int]:
@@ -65,7 +57,7 @@ def meanwhile(holds: Callable[[], object], then: Callable[[], object]) -> Iterat
     """Beside what stands in the block: do something as soon as something holds."""
 
     def watch() -> None:
-        eventually(holds)
+        wait_until(holds)
         then()
 
     watching = threading.Thread(target=watch)
@@ -152,17 +144,7 @@ def test_text(home):
 def test_progress_on_a_terminal(home, daemon):
     """On a terminal a bar shows how far it is, and leaves the sum behind."""
     homes.log(home, range(50), records=5)
-    ours, theirs = pty.openpty()
-    with start("--home", home, "ship", "--kubo", daemon.url, stdout=theirs, stderr=theirs) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 4096):
-                shown += chunk
-        except OSError:
-            pass
-    os.close(ours)
-    assert process.returncode == 0
+    shown = on_terminal("--home", home, "ship", "--kubo", daemon.url)
     assert b"10 batches shipped in" in shown
     assert b"shipping" in shown
 
@@ -171,7 +153,7 @@ def test_beside_a_program_that_keeps(home):
     """Where a program keeps the home, it is asked to seal and ship, and what it delivers is told."""
     handler = IPFSHandler("audit", home=home, kubo="memory:beside", batch={"records": 10, "seconds": 3600})
     handler.handle(homes.record(0))
-    eventually(lambda: lock.holder(Home(home)) is not None)
+    wait_until(lambda: lock.holder(Home(home)) is not None)
     for number in range(1, 8):
         handler.handle(homes.record(number))
     ended = run("ship", home=home)
@@ -207,10 +189,10 @@ def test_follow(home, daemon, number):
     """`--follow` keeps the home of a program without a keeper until a signal, then ends well."""
     home.mkdir(mode=0o700)
     with start("--home", home, "ship", "--follow", "--kubo", daemon.url) as process:
-        eventually(lambda: lock.holder(Home(home)) is not None)
+        wait_until(lambda: lock.holder(Home(home)) is not None)
         with homes.Writing(home, records=5) as writing:
             writing.log(range(10))
-            eventually(lambda: counts(home) == (10, 10, 10))
+            wait_until(lambda: counts(home) == (10, 10, 10))
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, b"")
@@ -225,7 +207,7 @@ def test_follow_waits_for_the_lock(home, daemon):
     with start("--home", home, "ship", "--follow", "--kubo", daemon.url, traced=True) as process:
         wait_for_try_in_vain(process)
         held.release()
-        eventually(lambda: counts(home) == (5, 5, 5))
+        wait_until(lambda: counts(home) == (5, 5, 5))
         process.send_signal(signal.SIGTERM)
     assert process.returncode == 0
     held = lock.take(Home(home))
@@ -242,7 +224,7 @@ def test_interrupted_ship(home):
     """Ctrl-C ends a ship that hangs at once, with exit code 130 and without a traceback."""
     homes.make(home, 5)
     with start("--home", home, "ship", "--kubo", NOWHERE) as process:
-        eventually(lambda: trouble(home))
+        wait_until(lambda: trouble(home))
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
     assert process.returncode == 130

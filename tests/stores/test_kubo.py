@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
 
 import pytest
 
@@ -19,20 +16,7 @@ from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.stores import Shipment, open_store
 from ipfs_log_handlers.stores.kubo import KuboStore
 from tests import shipments
-
-T = TypeVar("T")
-
-
-def run(store: KuboStore, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Runs the work in a loop of its own, and closes the store in it."""
-
-    async def whole() -> T:
-        try:
-            return await work()
-        finally:
-            await store.close()
-
-    return asyncio.run(whole())
+from tests.shipments import run
 
 
 class TestSame:
@@ -227,7 +211,7 @@ class TestAuto:
         monkeypatch.setenv("IPFS_PATH", str(kubo.repo))
         store = open_store("auto")
         shipment = shipments.shipment()
-        run(store, lambda: store.ship(shipment))  # type: ignore[arg-type]
+        run(store, lambda: store.ship(shipment))
         assert str(shipment.roots[0]) in kubo.pins()
 
     def test_follows_it(self, kubo_daemon, monkeypatch, tmp_path):
@@ -264,6 +248,7 @@ AT_EXIT = """
 import asyncio, atexit, sys
 from ipfs_log_handlers.stores.kubo import KuboStore
 from tests import shipments
+from tests.shipments import run
 
 store = KuboStore(sys.argv[1])
 
