@@ -201,7 +201,8 @@ def test_a_backlog_does_not_starve_what_is_fresh(home):
     assert 100 == len(logs["logs"][0].batches)
     fresh = oracle._cid_bytes(logs["wal"][0].batches[0].manifest["payload"])
     [turn] = [number for number, asked in enumerate(uploads) if fresh in asked.body]
-    assert turn <= 1 < 3 <= len(uploads)
+    assert turn <= 1
+    assert len(uploads) >= 3
 
 
 # -- memory
