@@ -200,9 +200,17 @@ def check_metadata(subsystem: Subsystem | None, metadata: Mapping[str, Any]) -> 
         return
     subsystems = load() if subsystem is None else (subsystem,)
     known = sorted({name for each in subsystems for name in each.configurable})
-    for name in metadata:
+    prefixes = {rule.plural for each in subsystems for rule in each.meta.values() if rule.logger}
+    for name, value in metadata.items():
         if name not in known:
             raise _no_such("no such metadata", "metadata", name, known)
+        if isinstance(value, Mapping) != (name in prefixes):
+            raise ConfigurationError(
+                "not a value for metadata",
+                where=f"metadata.{name}",
+                expected="names by loggers" if name in prefixes else "a text, a number or a boolean",
+                found=repr(value),
+            )
 
 
 class Router:
