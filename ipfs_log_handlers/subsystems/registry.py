@@ -191,7 +191,7 @@ def load() -> tuple[Subsystem, ...]:
 
 
 def check_metadata(subsystem: Subsystem | None, metadata: Mapping[str, Any]) -> None:
-    """Refuse a name in a handler's `metadata` that its subsystem (without one: none that is registered) knows.
+    """Refuse a name in a handler's `metadata` that its subsystem (without one: any that is registered) does not take.
 
     Raises:
         ConfigurationError: names the nearest right one.
