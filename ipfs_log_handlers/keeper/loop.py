@@ -169,6 +169,7 @@ class Keeper:
         late.load()
         seen, others = -1, 0.0
         house = 0.0
+        more = False
         try:
             while not self._stopping:
                 if not self._lock.holds():
@@ -177,9 +178,9 @@ class Keeper:
                 self._guest.tick()
                 self._hear_requests()
                 activity = self._guest.activity()
-                if activity != seen or now >= others or self._asked is not None:
+                if more or activity != seen or now >= others or self._asked is not None:
                     seen, others = activity, now + _OTHERS_EVERY
-                    await self._seal_all()
+                    more = await self._seal_round()
                 self._tend_stores()
                 if now >= house or self._newly_short(now):
                     house = now + _KEEP_HOUSE_EVERY
@@ -188,7 +189,8 @@ class Keeper:
                     self._asked = None
                     if until_done:
                         return
-                await self._rest()
+                if not more:
+                    await self._rest()
         finally:
             await self._close_stores()
 
@@ -207,25 +209,28 @@ class Keeper:
 
     # -- sealing
 
-    async def _seal_all(self) -> None:
-        again = True
-        while again and not self._stopping:
-            again = False
-            for room in self.home.rooms():
-                if self._retry.get(room.name, 0.0) > time.monotonic():
-                    continue
-                try:
-                    again |= await self._seal_one(room)
-                    self._retry.pop(room.name, None)
-                    self._note_unreadable(room)
-                except LostLockError:
-                    raise
-                except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (docs/home.md 14)
-                    self.troubles[room.name] = str(error) or type(error).__name__
-                    self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
-                    if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
-                        self._keep_house(make_room=True)
-            await asyncio.sleep(0)
+    async def _seal_round(self) -> bool:
+        """Seal one batch of each subsystem that has one due; whether there may be more.
+
+        Between rounds comes all else that a keeper does: where records flow for ever, a next batch is always due.
+        """
+        more = False
+        for room in self.home.rooms():
+            if self._retry.get(room.name, 0.0) > time.monotonic():
+                continue
+            try:
+                more |= await self._seal_one(room)
+                self._retry.pop(room.name, None)
+                self._note_unreadable(room)
+            except LostLockError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one subsystem's trouble, whatever it is, is its own (home.md 14)
+                self.troubles[room.name] = str(error) or type(error).__name__
+                self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
+                if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
+                    self._keep_house(make_room=True)
+        await asyncio.sleep(0)
+        return more
 
     def _note_unreadable(self, room: Room) -> None:
         """What is skipped and tried again is no reason to stop, and is told all the same."""

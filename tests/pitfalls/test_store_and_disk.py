@@ -205,6 +205,24 @@ def test_a_backlog_does_not_starve_what_is_fresh(home):
     assert len(uploads) >= 3
 
 
+def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
+    """Pitfall 41: where a next batch is always due, the sealed ones are shipped all the same."""
+    seal_one, rounds = loop.Keeper._seal_one, []
+    with LyingDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
+
+        async def flowing(self, room):
+            if not daemon.uploads() and len(rounds) < 300:
+                rounds.append(1)
+                log.info("on")
+            return await seal_one(self, room)
+
+        monkeypatch.setattr(loop.Keeper, "_seal_one", flowing)
+        log.info("first")
+        assert keep_now(Home(home), NoGuest(), timeout=30.0)
+
+    assert 1 <= len(rounds) < 300
+
+
 # -- memory
 
 
