@@ -40,6 +40,18 @@ class Source(Protocol):
         """The segment and offset behind its last record."""
 
 
+class Archives(Protocol):
+    """An archiver, as far as a flush is concerned."""
+
+    settings: Settings
+    """The settings in force."""
+    activity: int
+    """How many archives it has made."""
+
+    def waiting(self, consumed: Mapping[str, int]) -> bool:
+        """Whether one of them is in no batch."""
+
+
 class Waiter(Protocol):
     """The process that waits: `process.HomeProcess`."""
 
@@ -51,6 +63,10 @@ class Waiter(Protocol):
 
     @property
     def writers(self) -> Mapping[str, Source]:
+        """By subsystem."""
+
+    @property
+    def archivers(self) -> Mapping[str, Archives]:
         """By subsystem."""
 
     @property
@@ -70,7 +86,8 @@ class Waiter(Protocol):
         """Be the keeper on the calling thread; `False` when another process is."""
 
 
-Targets = Mapping[str, tuple[SegmentName, int]]
+Targets = Mapping[str, tuple[SegmentName, int] | None]
+"""By subsystem: how far its segments must be consumed; `None` where only archives are waited for."""
 
 
 def flush(process: Waiter, timeout: float) -> bool:
@@ -99,9 +116,14 @@ def flush(process: Waiter, timeout: float) -> bool:
 
 
 def _targets(process: Waiter) -> Targets:
-    """The position behind the last record of each of our writers."""
+    """What this process has put into the spool of each subsystem."""
     found = {name: writer.position() for name, writer in list(process.writers.items())}
-    return {name: position for name, position in found.items() if position is not None}
+    archived = [name for name, archiver in list(process.archivers.items()) if archiver.activity]
+    return {
+        name: found.get(name)
+        for name in dict.fromkeys((*found, *archived))
+        if found.get(name) is not None or name in archived
+    }
 
 
 def _wait(process: Waiter, targets: Targets, begun: float, until: float, *, ship: bool) -> bool:
@@ -131,24 +153,32 @@ def _wait(process: Waiter, targets: Targets, begun: float, until: float, *, ship
 def _settled(process: Waiter, targets: Targets, begun: float, *, ship: bool = True) -> bool | None:
     """True when all is shipped (or sealed); False when a store refused since `begun`; None while it goes on."""
     verdict: bool | None = True
-    for name, (segment, offset) in targets.items():
-        found = _settled_one(process, name, segment, offset, begun if ship else None)
+    for name, position in targets.items():
+        found = _settled_one(process, name, position, begun if ship else None)
         if found is False:
             return False
         verdict = verdict if found else None
     return verdict
 
 
-def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, begun: float | None) -> bool | None:
+def _settled_one(
+    process: Waiter, name: str, position: tuple[SegmentName, int] | None, begun: float | None
+) -> bool | None:
     room = process.home.room(name)
     try:
         sealed = head.load(room.current.head)
     except (FormatError, OSError):
         return None
-    there = (room.spool / segment.file_name).exists()
-    if there and (offset < 0 or sealed is None or sealed.consumed.get(str(segment), 0) < offset):
+    consumed = sealed.consumed if sealed is not None else {}
+    archiver = process.archivers.get(name)
+    if archiver is not None and archiver.waiting(consumed):
         return None
-    settings = process.writers[name].settings
+    if position is not None:
+        segment, offset = position
+        there = (room.spool / segment.file_name).exists()
+        if there and (offset < 0 or sealed is None or consumed.get(str(segment), 0) < offset):
+            return None
+    settings = _settings_of(process, name)
     if sealed is None or begun is None or not settings.kubo:
         return True
     marks = [shipped.load(room.current.shipped, store_name(address), sealed.log, address) for address in settings.kubo]
@@ -162,9 +192,14 @@ def _settled_one(process: Waiter, name: str, segment: SegmentName, offset: int, 
     return False if all(refused) else None
 
 
+def _settings_of(process: Waiter, name: str) -> Settings:
+    writer = process.writers.get(name)
+    return writer.settings if writer is not None else process.archivers[name].settings
+
+
 def _answered_since(process: Waiter, moment: float) -> bool:
     """Whether some store has confirmed a batch since then."""
-    for name in list(process.writers):
+    for name in {*process.writers, *process.archivers}:
         directory = process.home.room(name).current.shipped
         for store, mark in shipped.load_all(directory).items():
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""This process in a home: its writers, its keeper's thread, and the one deadline that all its handlers share.
+"""This process in a home: its writers and archivers, its keeper's thread, and the one deadline of all its handlers.
 
 Handlers and processors of one process with the same home share what is here. Nothing happens in a constructor; the
 thread starts with the first record. A fork leaves the child with fresh writers and no thread (docs/home.md 15).
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from ipfs_log_handlers.archiver import Archiver
     from ipfs_log_handlers.keeper.thread import KeeperThread
     from ipfs_log_handlers.subsystems.registry import Subsystem
     from ipfs_log_handlers.writer import Writer
@@ -35,13 +36,14 @@ _GRACE: Final = 0.3
 
 
 class Occupant:
-    """One open handler or processor: what it configured, for as long as it is open."""
+    """One open handler, processor or manager: what it configured, for as long as it is open."""
 
-    __slots__ = ("__weakref__", "home", "open", "settings", "subsystem")
+    __slots__ = ("__weakref__", "home", "open", "records", "settings", "subsystem")
 
-    def __init__(self, home: HomeProcess, subsystem: Subsystem | None, settings: Settings) -> None:
+    def __init__(self, home: HomeProcess, subsystem: Subsystem | None, settings: Settings, *, records: bool) -> None:
         self.home = home
         self.subsystem = subsystem
+        self.records = records
         self.settings = settings
         self.open = True
 
@@ -60,6 +62,7 @@ class HomeProcess:
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
         self.writers: dict[str, Writer] = {}
+        self.archivers: dict[str, Archiver] = {}
         self._entered: list[weakref.ref[Occupant]] = []
         self._thread: KeeperThread | None = None
         self._threaded = False
@@ -75,17 +78,17 @@ class HomeProcess:
         return [occupant for each in self._entered if (occupant := each()) is not None]
 
     @classmethod
-    def enter(cls, subsystem: Subsystem | None, settings: Settings) -> Occupant:
-        """Open a handler or processor.
+    def enter(cls, subsystem: Subsystem | None, settings: Settings, *, records: bool = True) -> Occupant:
+        """Open a handler or processor; or, without `records`, what only archives, and need agree with none of them.
 
         Raises:
             ConfigurationError: another open one disagrees on a setting of the same subsystem.
         """
         with cls._guard:
             here = cls._all.setdefault(settings.home, cls(settings.home))
-            occupant = Occupant(here, subsystem, settings)
-            for other in here._occupants:
-                if other.subsystem == subsystem and other.settings != settings:
+            occupant = Occupant(here, subsystem, settings, records=records)
+            for other in here._occupants if records else ():
+                if other.records and other.subsystem == subsystem and other.settings != settings:
                     raise _conflict(subsystem, other.settings, settings)
             here._entered.append(weakref.ref(occupant))
             if subsystem is not None and subsystem.name in here.writers:
@@ -117,8 +120,21 @@ class HomeProcess:
                 self.writers[subsystem.name] = found
             return found
 
+    def archiver(self, subsystem: Subsystem, settings: Settings) -> Archiver:
+        """The archiver of a subsystem; made at its first archive. It ships where a handler of that subsystem does."""
+        with HomeProcess.importing():
+            from ipfs_log_handlers.archiver import Archiver
+        with HomeProcess._guard:
+            found = self.archivers.get(subsystem.name)
+            if found is None:
+                for each in self._occupants:
+                    if each.subsystem == subsystem:
+                        settings = each.settings
+                found = self.archivers[subsystem.name] = Archiver(self.home, subsystem, settings, self._first_record)
+            return found
+
     def leave(self, occupant: Occupant) -> None:
-        """Close a handler or processor: flush, and with the last one of the home give the keeper's lock back."""
+        """Close a handler, processor or manager: flush; the last one of the home gives the keeper's lock back."""
         if not occupant.open:
             return
         occupant.open = False
@@ -126,7 +142,7 @@ class HomeProcess:
         with HomeProcess._guard:
             self._entered = [each for each in self._entered if each() not in {None, occupant}]
             last = not self._entered
-        if last and self.writers and not logging_lock.inside_dictconfig():
+        if last and (self.writers or self.archivers) and not logging_lock.inside_dictconfig():
             self.stop_thread()
             for writer in list(self.writers.values()):
                 writer.close()
@@ -134,8 +150,8 @@ class HomeProcess:
     # -- what the keeper asks (the Guest of keeper.loop)
 
     def activity(self) -> int:
-        """A number that grows with every record of this process."""
-        return sum(writer.activity for writer in list(self.writers.values()))
+        """A number that grows with every record and every archive of this process."""
+        return sum(each.activity for each in self._sources())
 
     def tick(self) -> None:
         """Look after the open segments."""
@@ -147,15 +163,15 @@ class HomeProcess:
         for occupant in list(self._occupants):
             if address in occupant.settings.kubo and occupant.settings.token:
                 return occupant.settings.token
-        for writer in list(self.writers.values()):
-            if address in writer.settings.kubo and writer.settings.token:
-                return writer.settings.token
+        for each in self._sources():
+            if address in each.settings.kubo and each.settings.token:
+                return each.settings.token
         return os.environ.get("IPFS_LOGS_TOKEN")
 
     # -- the thread
 
     def _first_record(self) -> None:
-        """A writer has appended its first record in this process: now the keeper's thread may be."""
+        """The first record, or an archive, of this process is durable: now the keeper's thread may be."""
         with HomeProcess._guard:
             if not self._registered:
                 self._registered = True
@@ -173,8 +189,14 @@ class HomeProcess:
 
     def wants_thread(self) -> bool:
         """Whether a handler of this process lets a thread of it be the keeper."""
-        settings = [each.settings for each in self._occupants] or [each.settings for each in self.writers.values()]
+        settings = [each.settings for each in self._occupants] or self._former_settings()
         return any(each.keeper == "thread" for each in settings)
+
+    def _sources(self) -> list[Writer | Archiver]:
+        return [*self.writers.values(), *self.archivers.values()]
+
+    def _former_settings(self) -> list[Settings]:
+        return [each.settings for each in self._sources()]
 
     def _keeper_thread(self) -> KeeperThread:
         with HomeProcess.importing():
@@ -218,7 +240,7 @@ class HomeProcess:
         Returns:
             Whether all of it is shipped, or sealed where there is no store.
         """
-        if not self.writers:
+        if not (self.writers or self.archivers):
             return True
         for writer in list(self.writers.values()):
             writer.tell_lost()
@@ -275,15 +297,14 @@ class HomeProcess:
 
     def at_exit(self) -> None:
         """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us."""
-        timeouts = [each.settings.flush_timeout for each in self._occupants]
-        timeouts += [each.settings.flush_timeout for each in self.writers.values()]
-        self.flush(max(timeouts, default=0.0))
+        settings = [each.settings for each in self._occupants] + self._former_settings()
+        self.flush(max((each.flush_timeout for each in settings), default=0.0))
         self.stop_thread()
 
     def after_fork_in_child(self) -> None:
         """Begin anew in the child."""
-        for writer in self.writers.values():
-            writer.after_fork_in_child()
+        for each in self._sources():
+            each.after_fork_in_child()
         self._threaded = False
         self._registered = False
         self.gave_up_at, self.waited_in_vain = None, 0.0

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import Manifest
-from ipfs_log_handlers.home import disk, lock, quarantine, segments
+from ipfs_log_handlers.home import archives, disk, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import store_bytes
@@ -90,7 +90,8 @@ def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Her
         "dropped": dict(dropped),
         "quarantined": max(quarantine.count(room.quarantine), newest.quarantined if newest is not None else 0),
         "set_aside": sum(len(marks.aside) for _, marks in marked),
-        "spool_bytes": disk.allocated(room.spool),
+        "archives_waiting": spooled.archives,
+        "spool_bytes": disk.allocated(room.spool) + disk.allocated(room.archived),
         "store_bytes": store_bytes(room),
         "oldest_unshipped": _oldest(marked, spooled, policy),
         "head": newest.cid.text if newest is not None else None,
@@ -131,6 +132,7 @@ class _Spooled:
     oldest: int | None
     unreadable: list[str]
     """Segments that cannot be read, and why."""
+    archives: int = 0
 
 
 def _look(room: Room) -> tuple[list[Log], dict[str, _Told], _Spooled]:
@@ -179,6 +181,10 @@ def _spooled(room: Room, logs: Sequence[Log], told: Mapping[str, _Told]) -> _Spo
             continue
         except OSError as error:
             found.unreadable.append(f"segment {name} cannot be read: {error.strerror or error}")
+    for archive in archives.listing(room.archived):
+        if str(archive) not in consumed:
+            found.archives += 1
+            found.oldest = archive.moment if found.oldest is None else min(found.oldest, archive.moment)
     return found
 
 

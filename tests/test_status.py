@@ -24,7 +24,7 @@ from tests.workshop import OTHER, dropped, lines, put_live, put_segment
 
 KEYS = {
     "subsystem", "durable", "sealed", "shipped", "dropped", "quarantined", "set_aside", "spool_bytes", "store_bytes",
-    "oldest_unshipped", "head", "keeper", "last_error", "next_retry", "warnings",
+    "oldest_unshipped", "head", "keeper", "last_error", "next_retry", "warnings", "archives_waiting",
 }  # fmt: skip
 
 

@@ -1,14 +1,16 @@
 """Sealed batches: one CARv1 file each, `batches/<index // 1000>/<index>.car`, whose roots are manifest and head block.
 
 The manifest comes first, then the head block, then what the manifest links: whoever wants the facts of a batch reads
-two kilobytes, whatever the payload. A CAR above the `head` does not exist for any reader.
+two kilobytes, whatever the payload. The blocks of an archived file or directory lie beside it in a CAR of their own,
+`<index>.payload.car`, which is the very file that waited for the batch. A CAR above the `head` does not exist for any
+reader.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,7 @@ from ipfs_log_handlers.home import disk
 __all__ = ["Batches", "Facts"]
 
 _FILE: Final = re.compile(r"([0-9]{6,})\.car", re.ASCII)
+_PAYLOAD: Final = re.compile(r"([0-9]{6,})\.payload\.car", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,34 +54,52 @@ class Batches:
         """The file of a batch, there or not."""
         return self.path / f"{index // 1000:03}" / f"{index:06}.car"
 
+    def payload_file(self, index: int) -> Path:
+        """The file of an archive's blocks, there or not."""
+        return self.file(index).with_suffix(".payload.car")
+
     def indexes(self) -> list[int]:
         """The batches that have a file, in order, whatever the head says."""
+        return self._numbers(_FILE, self.file)
+
+    def _numbers(self, names: re.Pattern[str], file: Callable[[int], Path]) -> list[int]:
         found: list[int] = []
         for directory in _entries(self.path):
             found += [
                 int(match[1])
                 for entry in _entries(directory)
-                if (match := _FILE.fullmatch(entry.name)) and self.file(int(match[1])) == entry
+                if (match := names.fullmatch(entry.name)) and file(int(match[1])) == entry
             ]
         return sorted(found)
 
-    def write(self, index: int, manifest: Cid, head: Cid, blocks: Iterable[tuple[Cid, bytes]]) -> int:
-        """Write and sync a batch, file and directory entry. One that was there under the same index is replaced.
+    def write(
+        self,
+        index: int,
+        manifest: Cid,
+        head: Cid,
+        blocks: Iterable[tuple[Cid, bytes]],
+        archive: Path | None = None,
+    ) -> int:
+        """Write and sync a batch, files and directory entries. One that was there under the same index is replaced.
 
         Args:
             index: its number.
             manifest: CID of the manifest; its block comes first.
             head: CID of the head block; its block comes second.
             blocks: all blocks, in the order in which they shall stand.
+            archive: a CAR, synced, that gets a second name beside the batch; nothing is copied.
 
         Returns:
             Bytes of the file.
         """
-        path = self.file(index)
+        path, beside = self.file(index), self.payload_file(index)
         for directory in (self.path, path.parent):
             if not directory.is_dir():
                 disk.ensure_directory(directory)
                 disk.sync_directory(directory.parent)
+        disk.remove(beside)
+        if archive is not None:
+            os.link(archive, beside, follow_symlinks=False)
         size = disk.write_new(path, _car(manifest, head, blocks))
         disk.sync_directory(path.parent)
         return size
@@ -114,19 +135,28 @@ class Batches:
         Raises:
             FormatError: from the damaged block on.
         """
-        with self.file(index).open("rb", buffering=0) as stream:
-            yield from car.Reader(stream)
+        for path in self.files(index):
+            with path.open("rb", buffering=0) as stream:
+                yield from car.Reader(stream)
+
+    def files(self, index: int) -> list[Path]:
+        """The file of a batch, there or not, and that of its archive where one is there."""
+        beside = self.payload_file(index)
+        return [self.file(index), *([beside] if beside.exists() else [])]
 
     def has_payload(self, index: int, payload: Cid) -> bool:
         """Whether the file still holds the payload's root block (retention may have taken it away)."""
+        if self.payload_file(index).exists():
+            return True
         with self.file(index).open("rb", buffering=0) as stream:
             return any(cid == payload for cid, _, _ in car.scan(stream))
 
     def remove_above(self, index: int) -> None:
         """Delete the batches above `index`: they were written, but never became part of the log."""
-        for each in self.indexes():
-            if each > index:
-                disk.remove(self.file(each))
+        for numbers, file in ((_FILE, self.file), (_PAYLOAD, self.payload_file)):
+            for each in self._numbers(numbers, file):
+                if each > index:
+                    disk.remove(file(each))
 
     def sweep(self) -> None:
         """Remove what a keeper left half written when it was killed as it stripped a batch. For the keeper alone."""
@@ -142,8 +172,12 @@ class Batches:
         Returns:
             Bytes freed.
         """
-        path = self.file(index)
+        path, beside = self.file(index), self.payload_file(index)
         facts = self.facts(index)
+        if beside.exists():
+            size = beside.stat().st_size
+            disk.remove(beside)
+            return size
         keep = {facts.cid, facts.head_cid, *facts.manifest.evidence} - {facts.manifest.payload}
         before = path.stat().st_size
         kept = [(cid, block) for cid, block in self.blocks(index) if cid in keep]

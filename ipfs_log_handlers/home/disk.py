@@ -42,6 +42,7 @@ __all__ = [
     "sync_data",
     "sync_directory",
     "take_lock",
+    "write_all",
     "write_new",
 ]
 
@@ -193,7 +194,7 @@ def write_new(path: Path, chunks: Iterator[bytes] | list[bytes]) -> int:
     try:
         size = 0
         for chunk in chunks:
-            size += _write_all(descriptor, chunk)
+            size += write_all(descriptor, chunk)
         os.fsync(descriptor)
     except BaseException:
         os.close(descriptor)
@@ -204,7 +205,8 @@ def write_new(path: Path, chunks: Iterator[bytes] | list[bytes]) -> int:
     return size
 
 
-def _write_all(descriptor: int, data: bytes) -> int:
+def write_all(descriptor: int, data: bytes) -> int:
+    """Write all of it, however many calls that takes; its length."""
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
@@ -220,7 +222,7 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
         else:
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN, 0o600)
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
             finally:
                 os.close(descriptor)
         os.rename(fresh, path)

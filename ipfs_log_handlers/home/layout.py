@@ -3,7 +3,7 @@
 <home>/                      Home
   writer.key keeper.lock reserve requests/
   <subsystem>/               Room
-    settings.json spool/ quarantine/
+    settings.json spool/ archived/ quarantine/
     batches/ head shipped/   Shelf: the current log
     former/<n>-<8 hex>/      Shelf: a log that ended when the home was copied or lost its head
 """
@@ -61,6 +61,11 @@ class Room:
     def spool(self) -> Path:
         """Directory of segments."""
         return self.path / "spool"
+
+    @property
+    def archived(self) -> Path:
+        """Directory of archives that wait for their batch."""
+        return self.path / "archived"
 
     @property
     def quarantine(self) -> Path:

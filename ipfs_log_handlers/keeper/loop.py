@@ -243,6 +243,7 @@ class Keeper:
         sealer = self._sealers.get(room.name)
         if sealer is None:
             sealer = self._sealers[room.name] = Sealer(self._lock, room)
+        await self._seal_archives(sealer)
         now = time.monotonic()
         waiting = sealer.survey(now)
         asked = self._is_asked(sealer, waiting.records)
@@ -260,13 +261,21 @@ class Keeper:
             waker.set()
         return True
 
+    async def _seal_archives(self, sealer: Sealer) -> None:
+        """Seal the archives that wait; each is due at once."""
+        while not self._stopping and (archive := sealer.next_archive()) is not None:
+            await self._paced(sealer.seal_archive(archive), _REST)
+            sealer.retire()
+            for waker in self._wakers.values():
+                waker.set()
+
     def _is_asked(self, sealer: Sealer, waiting: int) -> bool:
         """Whether somebody still waits for this subsystem to be sealed."""
         if self._asked is None or sealer.room.name not in self._asked.sizes:
             return False
         sizes = self._asked.sizes[sealer.room.name]
-        consumed = sealer.consumed
-        if waiting and any(consumed.get(name, 0) < size for name, size in sizes.items()):
+        consumed, there = sealer.consumed, sealer.spool.sizes() if waiting else {}
+        if any(name in there and consumed.get(name, 0) < size for name, size in sizes.items()):
             return True
         del self._asked.sizes[sealer.room.name]
         return False

@@ -1,9 +1,9 @@
-"""Seal: the lines of one subsystem's segments become the next batch of its log.
+"""Seal: the lines of one subsystem's segments, or an archive that waits, become the next batch of its log.
 
 The order is the promise (docs/home.md 7): manifest, signature, CAR written and synced, `head` replaced and synced:
-SEALED; only then are segments retired. A crash before the head leaves a CAR that no reader sees, and the lines are
-taken again; a crash after it leaves segments whose offset the head knows. No signature leaves the process before the
-head names it.
+SEALED; only then are segments and archives retired. A crash before the head leaves a CAR that no reader sees, and the
+lines are taken again; a crash after it leaves segments whose offset, and archives whose name, the head knows. No
+signature leaves the process before the head names it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ipfs_log_handlers.errors import FormatError, HomeError
@@ -22,8 +23,9 @@ from ipfs_log_handlers.format import merkle
 from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of, log_name
 from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
 from ipfs_log_handlers.format.head import Head
-from ipfs_log_handlers.format.manifest import Manifest, jump_index
-from ipfs_log_handlers.home import disk, head, keys, quarantine, reserve, segments, settings
+from ipfs_log_handlers.format.manifest import UNIXFS, Manifest, jump_index
+from ipfs_log_handlers.home import archives, disk, head, keys, quarantine, reserve, segments, settings
+from ipfs_log_handlers.home.archives import Archive
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import Sealed
 from ipfs_log_handlers.home.layout import Room
@@ -113,9 +115,12 @@ class Sealer:
             self._cids[self.sealed.index] = facts.cid
             self._batches.remove_above(self.sealed.index)
         disk.sync_directory(lock.home.path)  # the room's own entry, made by a writer that need not sync it
-        with suppress(FileNotFoundError):
-            disk.sync_directory(room.spool)  # a removal that a dead keeper did not sync must not come back
-        self._found: Mapping[str, int] = self.spool.offsets_behind(self.standing.floors) if self.standing.floors else {}
+        for directory in (room.spool, room.archived):
+            with suppress(FileNotFoundError):
+                disk.sync_directory(directory)  # a removal that a dead keeper did not sync must not come back
+        self._found: Mapping[str, int] = dict.fromkeys(self.standing.archived, 1)
+        if self.standing.floors:
+            self._found |= self.spool.offsets_behind(self.standing.floors)
 
     @property
     def sealed(self) -> Sealed | None:
@@ -148,11 +153,14 @@ class Sealer:
                 if ours and header.started >= self._newest_header:
                     self._newest_header, newest = header.started, header
         if newest is not None:
-            policy = Policy.from_json(newest.settings, self.policy)
-            if policy != self.policy or not self.room.settings.exists():
-                self.policy = policy
-                with suppress(OSError):
-                    settings.store(self.room.settings, policy)
+            self._take_policy(newest.settings)
+
+    def _take_policy(self, members: Mapping[str, Any]) -> None:
+        policy = Policy.from_json(members, self.policy)
+        if policy != self.policy or not self.room.settings.exists():
+            self.policy = policy
+            with suppress(OSError):
+                settings.store(self.room.settings, policy)
 
     def cut(self, waiting: Waiting, now: float, *, asked: bool, hasty: bool) -> Cut | None:
         """The batch that is due now, if any.
@@ -186,15 +194,8 @@ class Sealer:
             LostLockError: another keeper took over; nothing was sealed.
             OSError: the disk refuses; nothing was sealed, and everything is as before.
         """
-        index = self.sealed.index + 1 if self.sealed else 0
-        key = self._with_room(lambda: keys.load_or_make(self._lock.home))
-        log = self.sealed.log if self.sealed else log_name(key.name, self.room.name, os.urandom(4).hex())
-        if key_name_of(log) != key.name:
-            raise LostLockError  # the key was exchanged: a keeper that begins anew begins a new log
-        self.spool.settle()
+        index, key, log, consumed = self._begin()
         draft = Draft(log, index, cut.bounds, self.policy.rules)
-        present = {str(name) for name in segments.listing(self.room.spool)}
-        consumed = {name: offset for name, offset in self.consumed.items() if name in present}
         taken: Counter[SegmentName] = Counter()
         damaged = yield from self._gather(draft, consumed, taken, _HASTY if hasty else _GENTLE)
         short = draft.records < cut.least and draft.raw < cut.bounds.raw and not draft.full
@@ -202,9 +203,72 @@ class Sealer:
             self.spool.correct(taken)
             return
         yield from draft.hash_records()
-        yield from self._write(draft, key, log, index, consumed, damaged)
+        payload = draft.payload()
+        yield
+        manifest = fitting(self._manifest(draft, log, index, payload.root, payload.size))
+        yield from self._write(manifest, key, payload.blocks, None, consumed, damaged)
         for name, count in taken.items():
             self.spool.took(name, count)
+
+    def _begin(self) -> tuple[int, SecretKey, str, dict[str, int]]:
+        """Number, key and log of the next batch, and what is consumed of what is still in the spool."""
+        index = self.sealed.index + 1 if self.sealed else 0
+        key = self._with_room(lambda: keys.load_or_make(self._lock.home))
+        log = self.sealed.log if self.sealed else log_name(key.name, self.room.name, os.urandom(4).hex())
+        if key_name_of(log) != key.name:
+            raise LostLockError  # the key was exchanged: a keeper that begins anew begins a new log
+        self.spool.settle()
+        present = {
+            *map(str, segments.listing(self.room.spool)),
+            *map(str, archives.listing(self.room.archived)),
+        }
+        return index, key, log, {name: offset for name, offset in self.consumed.items() if name in present}
+
+    # -- an archive
+
+    def next_archive(self) -> Archive | None:
+        """The oldest archive that waits; one that is damaged goes to the quarantine and makes way."""
+        for name in archives.listing(self.room.archived):
+            if str(name) not in self.consumed:
+                try:
+                    return archives.load(self.room.archived, name)
+                except FileNotFoundError:
+                    continue
+                except FormatError:
+                    archives.quarantine(self.room.archived, name, self.room.quarantine)
+        return None
+
+    def seal_archive(self, archive: Archive) -> Iterator[None]:
+        """Seal an archive as a batch of its own; its blocks get a second name, and are not read.
+
+        Raises:
+            as `seal`.
+        """
+        self._take_policy(archive.settings)
+        index, key, log, consumed = self._begin()
+        now = int(time.time() * 1_000_000)
+        promised = {"type": self.policy.type, "version": self.policy.version, **archive.meta}
+        manifest = Manifest(
+            **self._place(log, index),
+            sealed=now,
+            first=now,
+            last=now,
+            records=0,
+            dropped={},
+            payload=archive.root,
+            size=archive.size,
+            raw=archive.size,
+            encoding=UNIXFS,
+            root=merkle.EMPTY_ROOT,
+            meta={**promised, "timestamp": rfc3339(now), "record_count": 0, "archive": str(archive.name)},
+            stats={},
+            sources=(),
+        )
+        yield
+        path = archives.car_file(self.room.archived, archive.name)
+        yield from self._write(manifest, key, (), path, {**consumed, str(archive.name): 1}, 0)
+
+    # -- records
 
     def _gather(
         self, draft: Draft, consumed: dict[str, int], taken: Counter[SegmentName], most: int
@@ -254,12 +318,15 @@ class Sealer:
         return 0
 
     def _write(
-        self, draft: Draft, key: SecretKey, log: str, index: int, consumed: Mapping[str, int], damaged: int
+        self,
+        manifest: Manifest,
+        key: SecretKey,
+        payload: Iterable[tuple[Cid, bytes]],
+        archive: Path | None,
+        consumed: Mapping[str, int],
+        damaged: int,
     ) -> Iterator[None]:
-        payload = draft.payload()
-        yield
-        evidence = self.standing.evidence if index == 0 else None
-        manifest = fitting(self._manifest(draft, log, index, payload.root, payload.size, evidence))
+        log, index = manifest.log, manifest.index
         block = manifest.encode()
         cid = Cid.of(DAG_CBOR, block)
         edge = merkle.edge_append(self._edge, index, merkle.leaf_hash(cid))
@@ -267,15 +334,12 @@ class Sealer:
         note = Checkpoint(origin=log, size=index + 1, root=merkle.edge_root(edge)).signed(key)
         head_block = Head(log=log, index=index, manifest=cid, checkpoint=note).encode()
         head_cid = Cid.of(DAG_CBOR, head_block)
-        blocks = [(cid, block), (head_cid, head_block)]
-        if evidence is not None:
-            blocks.append((Cid.of(RAW, evidence), evidence))
-        blocks += payload.blocks
+        blocks = [(cid, block), (head_cid, head_block), *self._evidence(index), *payload]
         if index == 0:
             self._with_room(lambda: disk.replace(self.room.beginning, log.encode()))
-        self._with_room(lambda: self._batches.write(index, cid, head_cid, blocks))
+        self._with_room(lambda: self._batches.write(index, cid, head_cid, blocks, archive))
         yield
-        sealed = self._next(draft, log, index, head_block, consumed, damaged)
+        sealed = self._next(manifest, head_block, consumed, damaged)
         self._check_lock()
         self._with_room(lambda: head.store(self.room.current.head, sealed))
         if index == 0:
@@ -286,16 +350,28 @@ class Sealer:
         if len(self._cids) > 256:
             self._cids = {index: cid}
 
-    def _manifest(self, draft: Draft, log: str, index: int, root: Cid, size: int, evidence: bytes | None) -> Manifest:
-        now = int(time.time() * 1_000_000)
+    def _evidence(self, index: int) -> list[tuple[Cid, bytes]]:
+        """The checkpoint of the log before, which the first batch of a new one carries."""
+        note = self.standing.evidence if index == 0 else None
+        return [] if note is None else [(Cid.of(RAW, note), note)]
+
+    def _place(self, log: str, index: int) -> dict[str, Any]:
+        """What a manifest says of its place in the chain."""
         jump = jump_index(index)
+        return {
+            "log": log,
+            "index": index,
+            "prev": self._cid(index - 1) if index else None,
+            "jump": self._cid(jump) if jump is not None else None,
+            "edge": b"".join(self._edge),
+            "evidence": tuple(cid for cid, _ in self._evidence(index)),
+        }
+
+    def _manifest(self, draft: Draft, log: str, index: int, root: Cid, size: int) -> Manifest:
+        now = int(time.time() * 1_000_000)
         moments = [now if moment is None else max(0, moment) for moment in (micros(draft.first), micros(draft.last))]
         return Manifest(
-            log=log,
-            index=index,
-            prev=self._cid(index - 1) if index else None,
-            jump=self._cid(jump) if jump is not None else None,
-            edge=b"".join(self._edge),
+            **self._place(log, index),
             sealed=now,
             first=min(moments),
             last=max(moments),
@@ -315,7 +391,6 @@ class Sealer:
             },
             stats=draft.stats(),
             sources=tuple(draft.sources),
-            evidence=() if evidence is None else (Cid.of(RAW, evidence),),
         )
 
     def _cid(self, index: int) -> Cid:
@@ -330,17 +405,15 @@ class Sealer:
             self._cids[index] = found
         return found
 
-    def _next(
-        self, draft: Draft, log: str, index: int, head_block: bytes, consumed: Mapping[str, int], damaged: int
-    ) -> Sealed:
+    def _next(self, manifest: Manifest, head_block: bytes, consumed: Mapping[str, int], damaged: int) -> Sealed:
         before = self.standing.sealed or self.standing.inherited
         return Sealed(
-            log=log,
-            index=index,
+            log=manifest.log,
+            index=manifest.index,
             block=head_block,
             consumed=dict(consumed),
-            records=draft.records + (before.records if before else 0),
-            dropped=dict(Counter(before.dropped if before else {}) + draft.dropped),
+            records=manifest.records + (before.records if before else 0),
+            dropped=dict(Counter(before.dropped if before else {}) + Counter(manifest.dropped)),
             quarantined=damaged + (before.quarantined if before else 0),
             machine=disk.machine_id(),
             inode=os.stat(self.room.path).st_ino,
@@ -366,3 +439,5 @@ class Sealer:
     def retire(self) -> None:
         """Unlink what is consumed and that nobody writes to."""
         self.spool.retire(self.consumed)
+        archives.retire(self.room.archived, self.consumed)
+        archives.sweep(self.room.archived)

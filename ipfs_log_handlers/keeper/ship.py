@@ -233,12 +233,14 @@ class Shipper:
 
 def _parcel(batches: Batches, index: int) -> _Parcel:
     facts = batches.facts(index)
-    with batches.file(index).open("rb", buffering=0) as stream:
-        sections = tuple(car.scan(stream))
+    sections: list[tuple[Cid, int, int]] = []
+    for path in batches.files(index):
+        with path.open("rb", buffering=0) as stream:
+            sections += car.scan(stream)
     there = {cid for cid, _, _ in sections}
     if not {facts.manifest.payload, *facts.manifest.evidence} <= there:
         raise FormatError("the payload has left the home", where=batches.file(index))
-    return _Parcel(facts, sections)
+    return _Parcel(facts, tuple(sections))
 
 
 def _shipment(batches: Batches, parcels: Sequence[_Parcel], *, with_head: bool) -> Shipment:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from ipfs_log_handlers.home import disk, segments
+from ipfs_log_handlers.home import archives, disk, segments
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.segments import Piece, SegmentName
 from ipfs_log_handlers.keeper.draft import last_seq
@@ -149,8 +149,8 @@ class Spool:
             seen.lines = found.get(name, 0)
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each segment now: what a flush that is asked for now has to wait for."""
-        found: dict[str, int] = {}
+        """Bytes of each segment now, and 1 for each archive: what a flush that is asked for now has to wait for."""
+        found = {str(each): 1 for each in archives.listing(self.room.archived)}
         for name in segments.listing(self.room.spool):
             with suppress(FileNotFoundError):
                 found[str(name)] = os.stat(self.room.spool / name.file_name, follow_symlinks=False).st_size

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.checkpoint import key_name_of
+from ipfs_log_handlers.format.manifest import UNIXFS
 from ipfs_log_handlers.home import disk, head, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import Sealed
@@ -34,6 +35,8 @@ class Standing:
     """The last signed checkpoint of the log before a new one."""
     floors: Mapping[str, int] = field(default_factory=dict)
     """Last sequence number of each writer in the batches of a log whose head was lost."""
+    archived: frozenset[str] = frozenset()
+    """Names of the archives in these batches."""
     why: str | None = None
     """Why a new log begins, when one does though there was another before."""
 
@@ -132,12 +135,15 @@ def _after(shelves: Sequence[Shelf], why: str | None) -> Standing:
             return Standing(sealed=None, inherited=inherited, evidence=inherited.head.checkpoint, why=why)
     evidence: bytes | None = None
     floors: dict[str, int] = {}
+    archived: set[str] = set()
     for shelf in shelves:  # all of them: what an older log had sealed of a segment may be all that was
         batches = Batches(shelf.batches)
         for index in batches.indexes():
             with suppress(FormatError, OSError):
                 facts = batches.facts(index)
                 evidence = facts.head.checkpoint
+                if facts.manifest.encoding == UNIXFS:
+                    archived.add(str(facts.manifest.meta.get("archive")))
                 for writer, _, _, last in facts.manifest.sources:
                     floors[writer] = max(last, floors.get(writer, 0))
-    return Standing(sealed=None, evidence=evidence, floors=floors, why=why)
+    return Standing(sealed=None, evidence=evidence, floors=floors, archived=frozenset(archived), why=why)

@@ -336,6 +336,9 @@ def _inside_a_loop() -> bool:
 def _seal_only(held: lock.KeeperLock, until: float) -> None:
     for room in held.home.rooms():
         sealer = Sealer(held, room)
+        while time.monotonic() < until and (archive := sealer.next_archive()) is not None:
+            for _ in sealer.seal_archive(archive):
+                pass
         target = sealer.spool.sizes()
         while time.monotonic() < until and any(sealer.consumed.get(name, 0) < size for name, size in target.items()):
             now = time.monotonic()

@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
-from ipfs_log_handlers.format import car, payload, unixfs
+from ipfs_log_handlers.format import car, directory, payload, unixfs
 from ipfs_log_handlers.format.cid import DAG_PB, Cid
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.format.merkle import RecordTree
 
-__all__ = ["OpenBatch", "checked_lines", "open_batch"]
+__all__ = ["Blocks", "OpenBatch", "Section", "checked_lines", "open_batch"]
 
 _SLICE: Final = 256
 
 
-class OpenBatch:
-    """The file of a batch. What is damaged in it shows when it is asked for.
+class Section(NamedTuple):
+    """Where a block stands."""
+
+    cid: Cid
+    """Its name."""
+    stream: BinaryIO
+    """In which file."""
+    offset: int
+    """Where its bytes begin."""
+    size: int
+    """How many they are."""
+
+
+class Blocks:
+    """The blocks of some CARs. What is damaged in them shows when it is asked for.
 
     Args:
-        stream: the file; it stays the same one when retention puts another in its place.
+        streams: the files; they stay the same ones when others are put in their place.
 
     Raises:
-        FormatError: it is not a CAR, it is cut, or its first blocks are not its roots.
+        FormatError: one is not a CAR, or is cut.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        stream.seek(0)
-        self.roots = car.Reader(stream).roots
-        self.sections = tuple(car.scan(stream))
-        self._places = {cid: (offset, size) for cid, offset, size in reversed(self.sections)}
-        first = tuple(cid for cid, _, _ in self.sections[:2])
-        if len(first) != 2 or first != self.roots:
-            raise FormatError("not a batch", expected="manifest and head block as first blocks and as roots")
-        self.cid, self.head_cid = first
+    def __init__(self, *streams: BinaryIO) -> None:
+        self.sections = tuple(Section(cid, each, at, size) for each in streams for cid, at, size in car.scan(each))
+        self._places = {section.cid: section for section in reversed(self.sections)}
 
     def __contains__(self, cid: Cid) -> bool:
         return cid in self._places
 
-    def at(self, cid: Cid, offset: int, size: int) -> bytes:
+    def at(self, section: Section) -> bytes:
         """The block in one section, hashed.
 
         Raises:
             VerificationError: it is not what its CID names.
         """
-        self._stream.seek(offset)
-        block = self._stream.read(size)
-        cid.verify(block)
+        section.stream.seek(section.offset)
+        block = section.stream.read(section.size)
+        section.cid.verify(block)
         return block
 
     def block(self, cid: Cid) -> bytes:
@@ -62,10 +68,26 @@ class OpenBatch:
             VerificationError: it is not what its CID names, or not here.
         """
         try:
-            place = self._places[cid]
+            return self.at(self._places[cid])
         except KeyError:
             raise VerificationError("a block is missing", expected=cid.text) from None
-        return self.at(cid, *place)
+
+
+class OpenBatch(Blocks):
+    """The files of a batch: its own, and that of its archive if it has one.
+
+    Raises:
+        FormatError: one is not a CAR, or is cut, or the first blocks are not the roots.
+    """
+
+    def __init__(self, *streams: BinaryIO) -> None:
+        streams[0].seek(0)
+        self.roots = car.Reader(streams[0]).roots
+        super().__init__(*streams)
+        first = tuple(section.cid for section in self.sections[:2])
+        if len(first) != 2 or first != self.roots or self.sections[1].stream is not streams[0]:
+            raise FormatError("not a batch", expected="manifest and head block as first blocks and as roots")
+        self.cid, self.head_cid = first
 
     def manifest(self) -> Manifest:
         """The manifest.
@@ -93,24 +115,27 @@ class OpenBatch:
 
         return unixfs.read(manifest.payload, get, max_bytes=manifest.size)
 
-    def below(self, root: Cid) -> Iterator[Cid]:
-        """The blocks of the file whose root this is, itself included."""
-        yield root
-        if root.codec == DAG_PB:
-            for cid, _ in unixfs.decode_node(self.block(root)).links:
-                yield from self.below(cid)
+    def below(self, root: Cid) -> set[Cid]:
+        """The blocks of the file or directory whose root this is, itself included."""
+        found, waiting = {root}, [root]
+        while waiting:
+            cid = waiting.pop()
+            fresh = {each for each, _ in directory.links(cid, self.block(cid))} - found if cid.codec == DAG_PB else ()
+            found.update(fresh)
+            waiting.extend(fresh)
+        return found
 
 
 @contextmanager
-def open_batch(path: Path) -> Iterator[OpenBatch]:
-    """Open the file of a batch.
+def open_batch(files: Sequence[Path]) -> Iterator[OpenBatch]:
+    """Open the files of a batch, as `Batches.files` names them.
 
     Raises:
         FormatError: as `OpenBatch`.
-        OSError: it is not there or cannot be read.
+        OSError: one is not there or cannot be read.
     """
-    with path.open("rb", buffering=0) as stream:
-        yield OpenBatch(stream)
+    with ExitStack() as stack:
+        yield OpenBatch(*[stack.enter_context(path.open("rb", buffering=0)) for path in files])
 
 
 def checked_lines(manifest: Manifest, chunks: Iterable[bytes]) -> Iterator[bytes]:

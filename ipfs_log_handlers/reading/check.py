@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +14,7 @@ from ipfs_log_handlers.errors import LogStoreError
 from ipfs_log_handlers.format import merkle
 from ipfs_log_handlers.format.checkpoint import Checkpoint, VerifierKey
 from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.format.directory import bytes_in
 from ipfs_log_handlers.format.manifest import UNIXFS, Manifest, jump_index
 from ipfs_log_handlers.reading.batch import OpenBatch, checked_lines, open_batch
 from ipfs_log_handlers.reading.tally import Tally
@@ -150,14 +151,14 @@ class BatchCheck:
         self._confirmed = confirmed
         self.absent = False
 
-    def run(self, path: Path) -> None:
-        """Check the file of the batch."""
+    def run(self, files: Sequence[Path]) -> None:
+        """Check the files of the batch."""
         appended = len(self._chain.cids) + 1
         try:
-            with open_batch(path) as batch:
+            with open_batch(files) as batch:
                 self._check(batch)
         except FileNotFoundError:
-            self._problem("file", path.name, "no such file")
+            self._problem("file", files[0].name, "no such file")
         except Exception as error:  # noqa: BLE001 - see Problems.catch
             self._chain.problems.add_error(self._index, "file", error)
         if len(self._chain.cids) < appended:
@@ -178,7 +179,7 @@ class BatchCheck:
         chain = self._chain
         with self._catch("blocks"):
             for section in batch.sections:
-                batch.at(*section)
+                batch.at(section)
         manifest = None
         with self._catch("manifest"):
             manifest = batch.manifest()
@@ -261,19 +262,18 @@ class BatchCheck:
 
     def _check_payload(self, batch: OpenBatch, manifest: Manifest) -> None:
         expected = {batch.cid, batch.head_cid, *manifest.evidence}
-        others = {cid for cid, _, _ in batch.sections} - expected
+        others = {section.cid for section in batch.sections} - expected
         if manifest.payload not in batch and not others:
             if self._confirmed:
                 self.absent = True
             else:
                 self._problem("payload", f"{manifest.payload} here, or confirmed by a store", "neither")
             return
-        chunks = batch.payload(manifest)
         if manifest.encoding == UNIXFS:
-            self._equal("size", manifest.size, sum(map(len, chunks)))
+            self._equal("size", manifest.size, bytes_in(manifest.payload, batch.block, max_bytes=manifest.size))
         else:
-            self._check_records(manifest, chunks)
-        for cid in others - set(batch.below(manifest.payload)):
+            self._check_records(manifest, batch.payload(manifest))
+        for cid in others - batch.below(manifest.payload):
             self._problem("blocks", "no other block", cid.text)
 
     def _check_records(self, manifest: Manifest, chunks: Iterator[bytes]) -> None:

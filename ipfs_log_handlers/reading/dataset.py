@@ -137,7 +137,7 @@ class Dataset:
     def _batch(self, log: Log, index: int, walk: _Walk) -> Iterator[bytes]:
         """The lines of one batch that were not shown yet; a gap when it cannot be verified."""
         try:
-            with open_batch(log.batches.file(index)) as batch:
+            with open_batch(log.batches.files(index)) as batch:
                 manifest = batch.manifest()
                 if (manifest.log, manifest.index) != (log.name, index):
                     raise FormatError("another batch", expected=index, found=f"{manifest.log} batch {manifest.index}")

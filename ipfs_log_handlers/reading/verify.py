@@ -193,7 +193,7 @@ class _LogCheck:
             chain.former = before.checkpoint
         for index in range(self.newest + 1):
             check = BatchCheck(chain, index, confirmed=any(mark.has(index) for mark in self._marks))
-            check.run(self._batches.file(index))
+            check.run(self._batches.files(index))
             report.absent += check.absent
             if progress is not None:
                 progress(report.subsystem, index + 1, self.newest + 1)

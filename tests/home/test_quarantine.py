@@ -16,10 +16,10 @@ NAME = SegmentName(WRITER, 2)
 class TestQuarantine:
     def test_copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Home rule 4: damage is copied to `<segment>.<offset>`, synced with its directory, 0600."""
-        synced = list[int]()
-        spy(monkeypatch, os, "fsync", synced.append)
         path = put_segment(Home(tmp_path).room("logs"), b"x" * 3_000_000)
         descriptor = os.open(path, os.O_RDONLY)
+        synced = list[int]()
+        spy(monkeypatch, os, "fsync", synced.append)
         kept = quarantine.put(tmp_path / "q", NAME, descriptor, 500, 2_500_000)
         os.close(descriptor)
         assert tmp_path / "q" / f"{WRITER}-2.500" == kept

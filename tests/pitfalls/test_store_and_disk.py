@@ -207,7 +207,7 @@ def test_a_backlog_does_not_starve_what_is_fresh(home):
 
 def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
     """Pitfall 41: where a next batch is always due, the sealed ones are shipped all the same."""
-    seal_one, rounds = loop.Keeper._seal_one, []
+    seal_one, rounds = loop.Keeper._seal_one, list[int]()
     with LyingDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
 
         async def flowing(self, room):
