@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.home import archives
 from ipfs_log_handlers.home.archives import Archive
 from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.manager import DatasetsManager
+from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.reading.verify import verify
 from tests import oracle
 
-__all__ = ["archiver", "facts", "sealed", "verified", "waiting"]
+__all__ = ["archiver", "facts", "managing", "sealed", "verified", "waiting"]
 
 facts = Facts(name="n")
 """What is said of an archive where it does not matter."""
@@ -23,6 +27,16 @@ facts = Facts(name="n")
 def archiver(home: Path, subsystem: str = "logs", **settings: Any) -> Archiver:
     """An archiver of a process that never keeps the home."""
     return Archiver(Home(home), subsystems.get(subsystem), Settings(home=home, **settings), lambda: None)
+
+
+@contextlib.contextmanager
+def managing(home: Path, **settings: Any) -> Iterator[DatasetsManager]:
+    """A manager that starts no thread, unless told to."""
+    manager = DatasetsManager(home=home, **{"keeper": "none", **settings})
+    try:
+        yield manager
+    finally:
+        HomeProcess.forget(home)
 
 
 def waiting(home: Path, subsystem: str = "logs") -> list[Archive]:

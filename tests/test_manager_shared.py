@@ -1,0 +1,85 @@
+"""The one manager of a process: where it is found, and what it is told."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from ipfs_log_handlers import IPFSHandler
+from ipfs_log_handlers import manager as module
+from ipfs_log_handlers.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch, home):
+    monkeypatch.setattr(module, "_shared", None)
+    monkeypatch.setattr(module, "_disabled", None)
+    monkeypatch.setattr(module, "_configured", {})
+    monkeypatch.setenv("IPFS_LOGS_HOME", str(home))
+    monkeypatch.setitem(sys.modules, module._PLACE, None)
+    del sys.modules[module._PLACE]
+    yield
+    if module._shared is not None:
+        module._shared.close()
+
+
+def test_one_for_all(home):
+    """Every caller gets the same one, from the environment, however it passes its arguments."""
+    one = module.get_ipfs_datasets_manager(ipfs_client=None, enable=True)
+    two = module.get_ipfs_datasets_manager(enable=True, ipfs_client=object())
+
+    assert one is two is module.get_ipfs_datasets_manager()
+    assert one.home == home
+
+
+def test_switched_off():
+    """`enable=False` gives one that is truthy, and says that it is not available."""
+    off = module.get_ipfs_datasets_manager(enable=False)
+
+    assert (True, False) == (bool(off), off.is_available())
+    assert off.store(data=b"x")["success"] is False
+
+
+def test_configure(tmp_path):
+    """What `configure` says takes the place of the environment; what is wrong in it changes nothing."""
+    made = module.configure(home=tmp_path / "elsewhere", keeper="none")
+    with pytest.raises(ConfigurationError, match="kubo"):
+        module.configure(kuboo="x")
+
+    assert made is module.get_ipfs_datasets_manager()
+    assert made.home == tmp_path / "elsewhere"
+
+
+def test_beside_handlers_with_other_settings(home):
+    """A handler of the same home may have settings of its own: the manager is no second opinion on them."""
+    handlers = [IPFSHandler(each, home=home, keeper="none", batch={"records": 7}) for each in ("audit", None)]
+    try:
+        assert module.get_ipfs_datasets_manager().store(data=b"x", metadata={"type": "audit_log"})["success"]
+        handlers.append(IPFSHandler("wal", home=home, batch={"records": 9}))
+    finally:
+        for each in handlers:
+            each.close()
+
+
+def test_install():
+    """It is found under the name that they import, once, with the flag that they copy; nothing is imported."""
+    made = module.install()
+    names: dict[str, Any] = {}
+    assert made is module.install()
+    sys.modules["ipfs_kit_py"] = type(sys)("ipfs_kit_py")
+    try:
+        exec(f"from {module._PLACE} import get_ipfs_datasets_manager as get, IPFS_DATASETS_AVAILABLE as flag", names)
+    finally:
+        del sys.modules["ipfs_kit_py"]
+    assert names["flag"] is True
+    assert names["get"](ipfs_client=None, enable=True) is module.get_ipfs_datasets_manager()
+
+
+def test_install_too_late():
+    """Where their own module was imported already, it says so and what to do."""
+    sys.modules[module._PLACE] = type(sys)("other")
+
+    with pytest.raises(ConfigurationError, match="before the first import"):
+        module.install()
