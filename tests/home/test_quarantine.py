@@ -20,10 +20,10 @@ class TestQuarantine:
         descriptor = os.open(path, os.O_RDONLY)
         synced = list[int]()
         spy(monkeypatch, os, "fsync", synced.append)
-        kept = quarantine.put(tmp_path / "q", NAME, descriptor, 500, 2_500_000)
+        kept = quarantine.put(tmp_path / "q", NAME, descriptor, 5_000, 2_500_000)
         os.close(descriptor)
-        assert tmp_path / "q" / f"{WRITER}-2.500" == kept
-        assert b"x" * 2_499_500 == kept.read_bytes()
+        assert tmp_path / "q" / f"{WRITER}-2.5000" == kept
+        assert b"x" * 2_495_000 == kept.read_bytes()
         assert 0o600 == kept.stat().st_mode & 0o777
         assert 2 == len(synced)
         assert 1 == quarantine.count(tmp_path / "q")
