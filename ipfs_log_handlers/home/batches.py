@@ -94,8 +94,9 @@ class Batches:
         """
         path, beside = self.file(index), self.payload_file(index)
         for directory in (self.path, path.parent):
-            if not directory.is_dir():
-                disk.ensure_directory(directory)
+            there = directory.is_dir()
+            disk.ensure_directory(directory)
+            if not there:
                 disk.sync_directory(directory.parent)
         disk.remove(beside)
         if archive is not None:
@@ -113,7 +114,7 @@ class Batches:
         """
         path = self.file(index)
         try:
-            with path.open("rb", buffering=0) as stream:
+            with disk.stream(path) as stream:
                 reader = car.Reader(stream)
                 blocks = iter(reader)
                 cid, block = next(blocks, (None, b""))
@@ -136,7 +137,7 @@ class Batches:
             FormatError: from the damaged block on.
         """
         for path in self.files(index):
-            with path.open("rb", buffering=0) as stream:
+            with disk.stream(path) as stream:
                 yield from car.Reader(stream)
 
     def files(self, index: int) -> list[Path]:
@@ -148,7 +149,7 @@ class Batches:
         """Whether the file still holds the payload's root block (retention may have taken it away)."""
         if self.payload_file(index).exists():
             return True
-        with self.file(index).open("rb", buffering=0) as stream:
+        with disk.stream(self.file(index)) as stream:
             return any(cid == payload for cid, _, _ in car.scan(stream))
 
     def remove_above(self, index: int) -> None:

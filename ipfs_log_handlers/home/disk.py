@@ -16,6 +16,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -32,12 +33,14 @@ __all__ = [
     "free_bytes",
     "machine_id",
     "network_mount",
+    "new_file",
     "open_append",
     "open_locked",
     "read",
     "remove",
     "replace",
     "same_file",
+    "stream",
     "sweep",
     "sync_data",
     "sync_directory",
@@ -68,7 +71,7 @@ def open_locked(path: Path, flags: int, *, create: bool = False) -> int | None:
         OSError: the file cannot be opened; a symbolic link is never followed.
     """
     with _mutex:
-        descriptor = os.open(path, flags | _OPEN | (os.O_CREAT if create else 0), 0o600)
+        descriptor = new_file(path, flags) if create else os.open(path, flags | _OPEN)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _locked[descriptor] = _identity(descriptor)
@@ -146,11 +149,13 @@ def ensure_directory(path: Path, *, sync: bool = False) -> None:
         OSError: it cannot be made.
     """
     above = [] if path.parent.exists() else [each for each in path.parents if not each.exists()]
+    made = False
     with contextlib.suppress(FileExistsError):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700)
+        made = True
     status = check_owner(path)
-    if status.st_mode & 0o077:
+    if status.st_mode & 0o077 or (made and stat.S_IMODE(status.st_mode) != 0o700):  # a umask may have taken from it
         path.chmod(0o700)
     for each in [path, *above] if sync else above:
         sync_directory(each.parent)
@@ -177,6 +182,18 @@ def check_owner(path: Path) -> os.stat_result:
     return status
 
 
+def new_file(path: Path, flags: int) -> int:
+    """Open a file for this user alone, whatever the umask; it is made where it is not there. No link is followed."""
+    descriptor = os.open(path, flags | os.O_CREAT | _OPEN, 0o600)
+    try:
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+            os.fchmod(descriptor, 0o600)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
 def open_append(path: Path) -> int | None:
     """A new file, locked, to which this process alone will append; `None` if somebody locked it first."""
     return open_locked(path, os.O_WRONLY | os.O_APPEND | os.O_EXCL, create=True)
@@ -190,7 +207,7 @@ def write_new(path: Path, chunks: Iterator[bytes] | list[bytes]) -> int:
     """
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o600)
+    descriptor = new_file(path, os.O_WRONLY | os.O_EXCL)
     try:
         size = 0
         for chunk in chunks:
@@ -220,7 +237,7 @@ def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
         if sync:
             write_new(fresh, [data])
         else:
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _OPEN, 0o600)
+            descriptor = new_file(fresh, os.O_WRONLY | os.O_TRUNC)
             try:
                 write_all(descriptor, data)
             finally:
@@ -263,6 +280,15 @@ def read(path: Path, most: int = 64 << 20) -> bytes:
         os.close(descriptor)
 
 
+def stream(path: Path) -> FileIO:
+    """Open a file to be read from front to back, unbuffered, without a link being followed.
+
+    Raises:
+        OSError: it cannot be opened; `FileNotFoundError` when it is not there.
+    """
+    return FileIO(path, "rb", opener=lambda name, flags: os.open(name, flags | _OPEN))
+
+
 def remove(path: Path) -> None:
     """Unlink a file if it is there."""
     with contextlib.suppress(FileNotFoundError):
@@ -270,7 +296,12 @@ def remove(path: Path) -> None:
 
 
 def sweep(path: Path) -> None:
-    """Remove what a process left of a `replace` when it was killed; only where nobody else writes now."""
+    """Remove what a process left of a `replace` when it was killed; only where nobody else writes now.
+
+    Behind a link nothing is ours.
+    """
+    if path.is_symlink():
+        return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for name in os.listdir(path):
             if name.endswith(".tmp"):

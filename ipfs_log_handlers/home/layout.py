@@ -143,7 +143,10 @@ class Home:
         return [Room(self.path / name) for name in sorted(_listed(self.path)) if self._is_room(name)]
 
     def _is_room(self, name: str) -> bool:
-        return bool(_NAME.fullmatch(name)) and name not in {"requests", "reserve"} and (self.path / name).is_dir()
+        if not _NAME.fullmatch(name) or name in {"requests", "reserve"}:
+            return False
+        path = self.path / name
+        return path.is_dir() and not path.is_symlink()
 
 
 def _listed(path: Path) -> list[str]:

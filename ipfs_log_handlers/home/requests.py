@@ -49,7 +49,7 @@ def offer(directory: Path, store: str) -> Path:
 def _leave(directory: Path, prefix: str) -> Path:
     disk.ensure_directory(directory)
     path = directory / f"{prefix}{os.getpid()}-{os.urandom(6).hex()}"
-    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    os.close(disk.new_file(path, os.O_WRONLY | os.O_EXCL))
     return path
 
 
@@ -64,6 +64,7 @@ def pending(directory: Path) -> Pending:
     found = set()
     now = time.time()
     try:
+        disk.check_owner(directory)
         entries = list(os.scandir(directory))
     except OSError:
         return Pending()

@@ -18,13 +18,13 @@ SIZE: Final = 4 << 20
 def make(path: Path) -> bool:
     """Preallocate the reserve where it is missing and there is room for twice its size; whether it is there now."""
     with contextlib.suppress(OSError):
-        if path.stat().st_size >= SIZE:
+        if path.stat(follow_symlinks=False).st_size >= SIZE:
             return True
         disk.remove(path)
     try:
         if disk.free_bytes(path.parent) < 2 * SIZE:
             return False
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = disk.new_file(path, os.O_WRONLY)
     except OSError:
         return False
     try:

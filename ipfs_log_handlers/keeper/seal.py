@@ -82,7 +82,8 @@ class Sealer:
     """Seals the batches of one subsystem, for as long as this process is the keeper.
 
     Raises:
-        HomeError: the home lies on a network mount, where locks cannot be trusted.
+        HomeError: the home lies on a network mount, where locks cannot be trusted, or a directory in it is a link or
+            another user's.
     """
 
     def __init__(self, lock: KeeperLock, room: Room) -> None:
@@ -101,6 +102,7 @@ class Sealer:
                 found=kind,
                 hint="Two machines could sign one index there. Put the home on a local disk.",
             )
+        _check_owners(room)
         for directory in (lock.home.path, room.path, room.current.shipped):
             disk.sweep(directory)
         for shelf in room.shelves():
@@ -441,3 +443,11 @@ class Sealer:
         self.spool.retire(self.consumed)
         archives.retire(self.room.archived, self.consumed)
         archives.sweep(self.room.archived)
+
+
+def _check_owners(room: Room) -> None:
+    """Refuse a directory that is a link or another user's: what is removed and renamed in it would not be ours."""
+    shelf = room.current
+    for directory in (room.path, room.spool, room.archived, room.quarantine, room.former, shelf.batches, shelf.shipped):
+        with suppress(FileNotFoundError):
+            disk.check_owner(directory)

@@ -16,7 +16,7 @@ from typing import Final, Literal
 from ipfs_log_handlers.errors import FormatError, StoreError, StoreRefused, StoreRejected, StoreUnavailable
 from ipfs_log_handlers.format import car
 from ipfs_log_handlers.format.cid import Cid
-from ipfs_log_handlers.home import head, shipped
+from ipfs_log_handlers.home import disk, head, shipped
 from ipfs_log_handlers.home.batches import Batches, Facts
 from ipfs_log_handlers.home.layout import Room, Shelf
 from ipfs_log_handlers.home.shipped import Mark, Trouble
@@ -235,7 +235,7 @@ def _parcel(batches: Batches, index: int) -> _Parcel:
     facts = batches.facts(index)
     sections: list[tuple[Cid, int, int]] = []
     for path in batches.files(index):
-        with path.open("rb", buffering=0) as stream:
+        with disk.stream(path) as stream:
             sections += car.scan(stream)
     there = {cid for cid, _, _ in sections}
     if not {facts.manifest.payload, *facts.manifest.evidence} <= there:

@@ -19,7 +19,7 @@ from ipfs_log_handlers.format import directory
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.directory import Entry
 from ipfs_log_handlers.format.manifest import UNIXFS
-from ipfs_log_handlers.home import archives
+from ipfs_log_handlers.home import archives, disk
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.keeper.draft import micros
 from ipfs_log_handlers.reading.batch import Blocks
@@ -230,7 +230,7 @@ def opened(version: Version, token: str | None = None) -> Iterator[Get]:
         StoreError: no store has a block that is not in the home.
     """
     with ExitStack() as stack:
-        blocks = Blocks(*[stack.enter_context(path.open("rb", buffering=0)) for path in version.files])
+        blocks = Blocks(*[stack.enter_context(disk.stream(path)) for path in version.files])
         fetcher = Fetcher(token)
         stack.callback(fetcher.close)
 

@@ -14,6 +14,7 @@ from ipfs_log_handlers.format.cid import DAG_PB, Cid
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.format.merkle import RecordTree
+from ipfs_log_handlers.home import disk
 
 __all__ = ["Blocks", "OpenBatch", "Section", "checked_lines", "open_batch"]
 
@@ -135,7 +136,7 @@ def open_batch(files: Sequence[Path]) -> Iterator[OpenBatch]:
         OSError: one is not there or cannot be read.
     """
     with ExitStack() as stack:
-        yield OpenBatch(*[stack.enter_context(path.open("rb", buffering=0)) for path in files])
+        yield OpenBatch(*[stack.enter_context(disk.stream(path)) for path in files])
 
 
 def checked_lines(manifest: Manifest, chunks: Iterable[bytes]) -> Iterator[bytes]:
