@@ -9,13 +9,16 @@ RPC: https://docs.ipfs.tech/reference/kubo/rpc/.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import metadata
 from secrets import token_hex
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -27,7 +30,7 @@ from ipfs_log_handlers.stores.kubo_answers import MAX_LINE, failure
 if TYPE_CHECKING:
     from ipfs_log_handlers.stores import Shipment
 
-__all__ = ["CONNECT_S", "KeeperResolver", "KuboRpc", "Upload", "read"]
+__all__ = ["CONNECT_S", "KeeperResolver", "KuboRpc", "Upload", "hidden", "read"]
 
 CONNECT_S: Final = 5.0
 """For one connection: loopback needs none of it, and a lost SYN is sent again after one second and after three."""
@@ -186,7 +189,8 @@ class KuboRpc:
             )
             try:
                 if response.status != 200:
-                    raise failure(response.status, await _complaint(response), self.where, response.headers)
+                    complaint = hidden(await _complaint(response), self._authorization)
+                    raise failure(response.status, complaint, self.where, response.headers)
                 yield response
             except BaseException:
                 response.close()
@@ -212,10 +216,11 @@ class KuboRpc:
         """Foreign exceptions become ours; after the loss of a connection the daemon is a stranger again."""
         try:
             yield
-        except StoreRefused:
-            self.connected = False
-            raise
-        except StoreError:
+        except StoreError as error:
+            if isinstance(error, StoreRefused):
+                self.connected = False
+            if isinstance(error.found, str):  # a daemon, or a proxy before it, may repeat what it was sent
+                error.found = hidden(error.found.encode("utf-8", "replace"), self._authorization).decode()
             raise
         except asyncio.TimeoutError as error:
             self.connected = False
@@ -239,6 +244,22 @@ async def read(response: aiohttp.ClientResponse, bound: int) -> bytes:
         pieces.append(piece)
         left -= len(piece)
     return b"".join(pieces)
+
+
+def hidden(said: bytes, authorization: str | None) -> bytes:
+    """What a daemon said, without the credential that it was sent, in whatever form it repeats it."""
+    if authorization is None:
+        return said
+    kind, _, sent = authorization.partition(" ")
+    told = [sent]
+    if kind == "Basic":
+        with suppress(ValueError):
+            pair = base64.b64decode(sent).decode("utf-8", "replace")
+            told += [pair, pair.partition(":")[2]]
+    for secret in filter(None, told):
+        for form in (secret, json.dumps(secret)[1:-1], quote(secret, safe="")):
+            said = said.replace(form.encode("utf-8", "replace"), b"[token]")
+    return said
 
 
 async def _complaint(response: aiohttp.ClientResponse) -> bytes:
