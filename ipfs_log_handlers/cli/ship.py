@@ -10,7 +10,7 @@ import click
 
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import bar, complain, neutral, put_json, several
-from ipfs_log_handlers.cli.work import Shipping, follow
+from ipfs_log_handlers.cli.work import Shipping, follow, retry_set_aside
 from ipfs_log_handlers.keeper.ship import Delivered
 from ipfs_log_handlers.stores.address import normalise
 
@@ -28,8 +28,16 @@ _RECOUNT: Final = 0.5
 @click.option(
     "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Give up after so long without success."
 )
+@click.option("--retry-set-aside", "again", is_flag=True, help="Send the batches once more that stores set aside.")
 @verb
-def command(place: Place, kubo: tuple[str, ...], token: str | None, following: bool, timeout: float) -> int:  # noqa: FBT001
+def command(
+    place: Place,
+    kubo: tuple[str, ...],
+    token: str | None,
+    following: bool,  # noqa: FBT001
+    timeout: float,
+    again: bool,  # noqa: FBT001
+) -> int:
     """Seal what waits, then ship it to the stores given or configured.
 
     Exit code 0 when nothing is left, 4 when something is. Where another process keeps the home, it is asked to do it.
@@ -37,6 +45,8 @@ def command(place: Place, kubo: tuple[str, ...], token: str | None, following: b
     home = place.home
     given = tuple(dict.fromkeys(map(normalise, kubo))) or None
     shown = _Shown(json=place.json)
+    if again:
+        retry_set_aside(home, given)
     if following:
         return follow(home, given, token, shown.delivered)
     shipping = Shipping(home, given, token, shown.delivered)

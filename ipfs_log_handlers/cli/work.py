@@ -13,8 +13,8 @@ from typing import Final
 
 import click
 
-from ipfs_log_handlers.errors import FormatError
-from ipfs_log_handlers.home import head, lock, requests
+from ipfs_log_handlers.errors import FormatError, HomeError
+from ipfs_log_handlers.home import head, lock, requests, shipped
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.keeper.handover import PAUSE, Candidate
@@ -24,7 +24,7 @@ from ipfs_log_handlers.keeper.ship import Delivered
 from ipfs_log_handlers.keeper.spool import Spool
 from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of
 
-__all__ = ["Shipping", "follow"]
+__all__ = ["Shipping", "follow", "retry_set_aside"]
 
 _POLL: Final = 0.1
 _BETWEEN_TRIES: Final = 0.5
@@ -252,6 +252,34 @@ def _catch_signals(keeper: Keeper) -> list[int]:
 
     _on_signals(stop)
     return caught
+
+
+def retry_set_aside(home: Home, given: tuple[str, ...] | None) -> None:
+    """Forget what stores have set aside, so that it is shipped once more.
+
+    Args:
+        home: the home.
+        given: only at these addresses.
+
+    Raises:
+        HomeError: another process keeps the home, and the marks are its to write.
+    """
+    held = lock.take(home)
+    if held is None:
+        who = lock.holder(home) or {}
+        raise HomeError(
+            "another process keeps this home",
+            where=home.path,
+            found=f"pid {who.get('pid')} on {who.get('host')}",
+            hint="Stop it first; what it set aside is in its hands.",
+        )
+    try:
+        for shelf in (shelf for room in home.rooms() for shelf in room.shelves()):
+            for name, mark in shipped.load_all(shelf.shipped).items():
+                if mark.aside and (given is None or mark.address in given):
+                    shipped.store(shelf.shipped, name, mark.retried())
+    finally:
+        held.release()
 
 
 def follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> int:

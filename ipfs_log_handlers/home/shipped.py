@@ -96,6 +96,13 @@ class Mark:
         """The mark after a batch was found to be poison."""
         return self._moved(set(self.beyond), (*self.aside, Aside(index, reason)))
 
+    def retried(self) -> Mark:
+        """The mark with nothing set aside: those batches are to be shipped once more."""
+        again = {each.index for each in self.aside}
+        upto = min([self.upto, *(index - 1 for index in again)])
+        confirmed = set(self.beyond) | (set(range(upto + 1, self.upto + 1)) - again)
+        return replace(self, upto=upto, beyond=(), aside=()).confirm(confirmed)
+
     def _moved(self, beyond: set[int], aside: tuple[Aside, ...]) -> Mark:
         upto = self.upto
         settled = beyond | {each.index for each in aside}

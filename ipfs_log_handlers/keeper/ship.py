@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -135,9 +136,9 @@ class Shipper:
         shipped.store(shelf.shipped, self.store.name, mark)
 
     async def _ship_group(self, room: Room, shelf: Shelf, mark: Mark, missing: Sequence[int]) -> list[Delivered]:
-        parcels, mark = self._pack(shelf, mark, missing)
-        if not parcels:
-            return []
+        parcels, broken = self._pack(shelf, mark, missing)
+        if broken is not None:
+            return await self._judge(shelf, mark, missing[0], broken)
         begun = time.monotonic()
         with_head = parcels[-1].index > max((mark.upto, *mark.beyond))
         if mark.log in self._unknown or mark.trouble is not None:
@@ -163,8 +164,10 @@ class Shipper:
         headless = with_head and head_cid not in known
         return [parcel for parcel in parcels if parcel.facts.cid in known and not (headless and parcel is parcels[-1])]
 
-    def _pack(self, shelf: Shelf, mark: Mark, missing: Sequence[int]) -> tuple[list[_Parcel], Mark]:
-        """The batches of the next call. One that is damaged here is set aside: it is not what was signed."""
+    def _pack(
+        self, shelf: Shelf, mark: Mark, missing: Sequence[int]
+    ) -> tuple[list[_Parcel], FormatError | FileNotFoundError | None]:
+        """The batches of the next call; or what is wrong with the first one: it is not what was signed."""
         batches = Batches(shelf.batches)
         parcels: list[_Parcel] = []
         total = 0
@@ -172,17 +175,23 @@ class Shipper:
             try:
                 parcel = _parcel(batches, index)
             except (FormatError, FileNotFoundError) as error:
-                if parcels:
-                    break
-                mark = mark.set_aside(index, f"damaged in the home: {error}")
-                self._keep(shelf, mark)
-                continue
+                return parcels, None if parcels else error
             size = sum(length for _, _, length in parcel.sections)
             if parcels and total + size > MOST_BYTES:
                 break
             parcels.append(parcel)
             total += size
-        return parcels, mark
+        return parcels, None
+
+    async def _judge(self, shelf: Shelf, mark: Mark, index: int, error: Exception) -> list[Delivered]:
+        """A batch that is not whole here is confirmed if the store has it (only the mark was lost), else set aside."""
+        with suppress(FormatError, FileNotFoundError):
+            cid = Batches(shelf.batches).facts(index).cid
+            if cid in await self.store.pinned([cid]):
+                self._keep(shelf, mark.confirm([index]))
+                return []
+        self._keep(shelf, mark.set_aside(index, f"damaged in the home: {error}"))
+        return []
 
     def _find_poison(self, shelf: Shelf, mark: Mark, parcels: Sequence[_Parcel], reason: str) -> None:
         if len(parcels) > 1:
