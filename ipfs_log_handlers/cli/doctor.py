@@ -15,9 +15,11 @@ import click
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import neutral, put_json, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
-from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments, shipped
+from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.reading.logs import logs_of, policy_of
+from ipfs_log_handlers.keeper.repair import repair, repair_key
+from ipfs_log_handlers.reading.damage import find, leftovers
+from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores import StoreInfo, open_store
 from ipfs_log_handlers.stores.address import normalise
@@ -27,6 +29,7 @@ __all__ = ["command"]
 _LITTLE: Final = 64 << 20
 _PATIENCE: Final = 10.0
 _WARNED: Final = "Give the programs one policy for this subsystem, and segments that this user can read."
+_MOST_NAMED: Final = 5
 _SIGNS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
 
@@ -43,18 +46,24 @@ class _Check:
 @click.command("doctor")
 @click.option("--kubo", multiple=True, metavar="URL", help="Look at this daemon instead of the configured ones.")
 @click.option("--token", metavar="TOKEN", help="bearer:…, basic:…, env:NAME or file:PATH.")
+@click.option("--repair", "mending", is_flag=True, help="Rebuild what is damaged; what it replaces is kept.")
 @verb
-def command(place: Place, kubo: tuple[str, ...], token: str | None) -> int:
-    """Look for what keeps logs from being kept or shipped.
+def command(place: Place, kubo: tuple[str, ...], token: str | None, mending: bool) -> int:  # noqa: FBT001
+    """Look for what keeps logs from being kept or shipped, and for damaged files.
 
     Exit code 4 when a store is out of reach, 2 when something else fails; a warning is no failure.
+
+    --repair rebuilds damaged files from the rest of the home, from the stores and from the key, then looks again. Each
+    file that it replaces stays in quarantine/. No other process may keep the home meanwhile.
     """
     home = place.home
     addresses = [normalise(each) for each in kubo] or sorted(
         {address for room in home.rooms() for address in policy_of(home, room).stores}
     )
+    token = token or os.environ.get("IPFS_LOGS_TOKEN")
     code = 0
-    for each in _checks(home, addresses, token or os.environ.get("IPFS_LOGS_TOKEN")):
+    repairs = asyncio.run(_repair(home, addresses, token)) if mending else []
+    for each in [*repairs, *_checks(home, addresses, token)]:
         if each.state == "fail" and code != 4:
             code = 4 if each.check == "store" else 2
         if place.json:
@@ -127,18 +136,60 @@ def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
         state: Literal["ok", "warn"] = "warn" if alone else "ok"
         hint = "Run `ipfs-logs ship`, or start the program again: the records are sealed then." if alone else None
         yield _Check(f"{room.name} spool", state, f"{orphans} segments whose program is gone", hint)
-    damaged = quarantine.count(room.quarantine)
-    if damaged:
+    kept = quarantine.listing(room.quarantine)
+    if kept:
+        named = ", ".join(kept[:_MOST_NAMED]) + (", …" if len(kept) > _MOST_NAMED else "")
         yield _Check(
-            f"{room.name} quarantine", "warn", f"{damaged} damaged pieces", f"They are kept in {room.quarantine}"
+            f"{room.name} quarantine", "warn", f"{len(kept)} damaged: {named}", f"They are kept in {room.quarantine}"
         )
+    yield from _damaged(room, alone=alone)
     for log in logs_of(room):
-        if log.trouble is not None:
-            yield _Check(f"{room.name} head", "fail", log.trouble, "The next keeper begins a new log after this one.")
-        for mark in shipped.load_all(log.shelf.shipped).values():
-            for aside in mark.aside:
-                found = f"batch {aside.index} of {mark.log} at {mark.address}: {aside.reason}"
-                yield _Check(f"{room.name} set aside", "warn", found, "It is kept here, and those behind it go on.")
+        for mark in confirmed(log, 1).marks:
+            for each in mark.aside:
+                yield _Check(
+                    f"{room.name} set aside",
+                    "warn",
+                    f"batch {each.index} at {mark.address}: {each.reason}",
+                    "When its cause is gone, `ipfs-logs ship --retry-set-aside` sends it again.",
+                )
+
+
+def _damaged(room: Room, *, alone: bool) -> Iterator[_Check]:
+    for each in [*find(room), *(leftovers(room) if alone else ())]:
+        place = "" if each.shelf.path == room.path else f" {each.shelf.path.name}"
+        number = "" if each.index is None else f" {each.index}"
+        severe = each.kind in ("batch", "head")
+        hint = "Run `ipfs-logs doctor --repair`." if alone or severe else None
+        if each.kind == "head" and not place:
+            hint = (
+                "The next keeper begins a new log after this one; before it, `ipfs-logs doctor --repair` rebuilds it."
+            )
+        yield _Check(f"{room.name}{place} {each.kind}{number}", "fail" if severe else "warn", each.found, hint)
+
+
+async def _repair(home: Home, addresses: list[str], token: str | None) -> list[_Check]:
+    held = lock.take(home)
+    if held is None:
+        who = lock.holder(home) or {}
+        raise HomeError(
+            "another process keeps this home",
+            where=home.path,
+            found=f"pid {who.get('pid')} on {who.get('host')}",
+            hint="Stop it first: nothing is repaired under a keeper that works.",
+        )
+    stores = []
+    for address in addresses:
+        with contextlib.suppress(ConfigurationError):  # told by the check of the store
+            stores.append(open_store(address, token=token))
+    try:
+        done = [repair_key(held)]
+        for room in home.rooms():
+            done += [each async for each in repair(held, room, stores)]
+    finally:
+        for store in stores:
+            await store.close()
+        held.release()
+    return [_Check(f"repair {each.what}", "ok" if each.done else "fail", each.told) for each in done if each]
 
 
 def _orphans(room: Room) -> int:

@@ -6,16 +6,24 @@ can sign in the name of this home; the verifier key (`ipfs-logs keys show`) may 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import stat
+import string
+from collections.abc import Iterator
+from typing import Final
 
 from ipfs_log_handlers.errors import FormatError, HomeError
 from ipfs_log_handlers.format.checkpoint import SecretKey
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.layout import Home
 
-__all__ = ["load", "load_or_make"]
+__all__ = ["load", "load_or_make", "recover"]
+
+_SEED: Final = 44
+"""Characters of base64 at the end of a key: one byte that says Ed25519, and the 32 secret ones."""
+_BASE64: Final = string.ascii_letters + string.digits + "+/"
 
 
 def load(home: Home) -> SecretKey | None:
@@ -67,3 +75,34 @@ def load_or_make(home: Home) -> SecretKey:
     if made is None:
         raise HomeError("the key vanished as it was made", where=home.key)
     return made
+
+
+def recover(home: Home) -> SecretKey | None:
+    """The key out of a file of which one byte is damaged: it is the one whose name or ID still stands there.
+
+    Returns:
+        `None` when the file is whole (and refused for another reason), or when more of it is damaged.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    text = disk.read(home.key, 4096).decode("ascii", "replace")
+    with contextlib.suppress(FormatError):
+        SecretKey.parse(text.removesuffix("\n"))
+        return None
+    for seed in _seeds(text):
+        key = SecretKey.generate(seed)
+        if key.name in text or key.verifier.key_id.hex() in text:
+            return key
+    return None
+
+
+def _seeds(text: str) -> Iterator[bytes]:
+    """The secret bytes that a key's text may mean, with at most one character exchanged."""
+    tails = [tail for tail in (text.rstrip("\n")[-_SEED:], text[-_SEED - 1 : -1]) if len(tail) == _SEED]
+    changed = [tail[:at] + each + tail[at + 1 :] for tail in tails for at in range(_SEED) for each in _BASE64]
+    for tail in [*tails, *changed]:
+        with contextlib.suppress(ValueError):
+            seed = base64.b64decode(tail, validate=True)
+            if len(seed) == 33 and seed[0] == 1:
+                yield seed[1:]

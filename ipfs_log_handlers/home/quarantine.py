@@ -1,15 +1,16 @@
-"""The quarantine: damaged bytes of a segment, copied aside before the head passes them. Evidence is never deleted."""
+"""The quarantine: what was damaged, kept: bytes of a segment that the head passes, files that a repair replaces."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import count as numbers
 from pathlib import Path
 
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.segments import SegmentName
 
-__all__ = ["count", "put"]
+__all__ = ["count", "keep", "listing", "put"]
 
 
 def put(directory: Path, segment: SegmentName, descriptor: int, start: int, end: int) -> Path:
@@ -30,9 +31,28 @@ def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
         start += len(piece)
 
 
+def keep(directory: Path, path: Path) -> Path:
+    """Give a damaged file a second name, `<name>.<n>`, before something else takes its place; the new name."""
+    disk.ensure_directory(directory)
+    for number in numbers():
+        kept = directory / f"{path.name}.{number}"
+        try:
+            os.link(path, kept, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        break
+    disk.sync_directory(directory)
+    return kept
+
+
+def listing(directory: Path) -> list[str]:
+    """Names of the damaged pieces in the quarantine."""
+    try:
+        return sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+
+
 def count(directory: Path) -> int:
     """Damaged pieces in the quarantine."""
-    try:
-        return len(os.listdir(directory))
-    except FileNotFoundError:
-        return 0
+    return len(listing(directory))

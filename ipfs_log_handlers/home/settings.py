@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import Rules, is_text
 
-__all__ = ["Policy", "load", "rules_in", "store"]
+__all__ = ["Policy", "load", "read", "rules_in", "store"]
 
+_CHECK: Final = "crc32"
+"""Member that holds the checksum of the others; without it, whoever wrote the file is believed."""
 _MOST: Final = 1 << 60
 _FORMER: Final = "former_rules"
 _MOST_FORMER: Final = 32
@@ -113,10 +117,27 @@ def _fits(name: str, value: object) -> bool:
 def load(path: Path, fallback: Policy) -> Policy:
     """The policy in `settings.json`, else `fallback`."""
     try:
-        members = json.loads(disk.read(path))
-    except (OSError, ValueError, RecursionError):
+        return Policy.from_json(read(path), fallback)
+    except (OSError, FormatError):
         return fallback
-    return Policy.from_json(members, fallback) if isinstance(members, dict) else fallback
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The members of `settings.json`.
+
+    Raises:
+        FormatError: it is damaged.
+        OSError: it cannot be read; `FileNotFoundError` when it is not there.
+    """
+    data = disk.read(path)
+    try:
+        members = json.loads(data)
+        told = members.pop(_CHECK, None)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise FormatError("settings are not JSON", where=path, found=str(error)) from error
+    if told not in (None, _checksum(members)):
+        raise FormatError("the checksum of settings does not hold", expected=told, found=_checksum(members), where=path)
+    return dict(members)
 
 
 def rules_in(path: Path) -> dict[str, Rules]:
@@ -125,10 +146,11 @@ def rules_in(path: Path) -> dict[str, Rules]:
     `verify` counts a batch again by the rules that its manifest names. When the file is lost, so are those rules.
     """
     try:
-        members = json.loads(disk.read(path))
-        told = [members.get("rules"), *members.get(_FORMER, ())]
-    except (OSError, ValueError, RecursionError, AttributeError, TypeError):
+        members = read(path)
+    except (OSError, FormatError):
         return {}
+    former = members.get(_FORMER)
+    told = [members.get("rules"), *(former if isinstance(former, list) else ())]
     return {rules.id: rules for each in told if (rules := Rules.from_json(each))}
 
 
@@ -137,4 +159,9 @@ def store(path: Path, policy: Policy) -> None:
     known = rules_in(path)
     former = [rules.as_json() for name, rules in known.items() if name != policy.rules.id][:_MOST_FORMER]
     members = policy.as_json() | ({_FORMER: former} if former else {})
-    disk.replace(path, json.dumps(members, indent=1).encode() + b"\n", sync=False)
+    text = json.dumps({**members, _CHECK: _checksum(members)}, indent=1)
+    disk.replace(path, text.encode() + b"\n", sync=False)
+
+
+def _checksum(members: Mapping[str, Any]) -> str:
+    return f"{crc32(json.dumps(members, sort_keys=True).encode()):08x}"

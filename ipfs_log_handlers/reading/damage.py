@@ -1,0 +1,113 @@
+"""What is damaged in a subsystem's directory: which file, and in which way. Reads all of it; writes and locks nothing.
+
+Narrower than `verify`, which checks every claim: here only what a disk does to files counts, for that is what
+`ipfs-logs doctor` names and, with `--repair`, mends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ipfs_log_handlers.errors import FormatError, VerificationError
+from ipfs_log_handlers.home import disk, settings, shipped
+from ipfs_log_handlers.home.layout import Room, Shelf
+from ipfs_log_handlers.home.shipped import Mark
+from ipfs_log_handlers.reading.batch import OpenBatch, open_batch
+from ipfs_log_handlers.reading.logs import Log, logs_of
+
+__all__ = ["Damage", "damaged_batches", "find", "leftovers"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """One file that is not what it should be."""
+
+    kind: Literal["batch", "head", "mark", "settings", "leftover"]
+    """What it is: `leftover` is a temporary file of a process that was killed."""
+    shelf: Shelf
+    """The log that it belongs to."""
+    path: Path
+    """The file."""
+    found: str
+    """In words."""
+    index: int | None = None
+    """Which batch."""
+
+
+def find(room: Room) -> Iterator[Damage]:
+    """Everything that is damaged in a subsystem: settings, then log after log head, batches and marks.
+
+    Raises:
+        OSError: the home cannot be read.
+    """
+    try:
+        settings.read(room.settings)
+    except FormatError as error:
+        yield Damage(kind="settings", shelf=room.current, path=room.settings, found=str(error))
+    except FileNotFoundError:
+        pass
+    for log in logs_of(room):
+        trouble = log.trouble
+        if log.sealed is None and trouble is None and log.shelf.path != room.path:
+            trouble = "the head is missing beside batches"
+        if trouble is not None:
+            yield Damage(kind="head", shelf=log.shelf, path=log.shelf.head, found=trouble)
+        yield from damaged_batches(log)
+    for shelf in room.shelves():
+        yield from _marks(shelf)
+
+
+def leftovers(room: Room) -> Iterator[Damage]:
+    """Temporary files; a live keeper has some too, so nobody may be the keeper now."""
+    for shelf in room.shelves():
+        places = [shelf.path, shelf.shipped, *sorted(path for path in shelf.batches.glob("*") if path.is_dir())]
+        for path in (each for place in places for each in sorted(place.glob("*.tmp"))):
+            yield Damage(kind="leftover", shelf=shelf, path=path, found="left by a process that was killed")
+
+
+def damaged_batches(log: Log) -> Iterator[Damage]:
+    """The batches of one log that are missing, cut, or have a block that is not what its CID names."""
+    marks = [mark for mark in shipped.load_all(log.shelf.shipped).values() if mark.log == log.name]
+    for index in range(log.newest + 1):
+        path = log.batches.file(index)
+        try:
+            with open_batch(log.batches.files(index)) as batch:
+                trouble = _trouble(batch, log, index, confirmed=any(mark.has(index) for mark in marks))
+        except FileNotFoundError:
+            trouble = "its file is missing"
+        except (FormatError, VerificationError, OSError) as error:
+            trouble = str(error)
+        if trouble:
+            yield Damage(kind="batch", shelf=log.shelf, path=path, found=trouble, index=index)
+
+
+def _trouble(batch: OpenBatch, log: Log, index: int, *, confirmed: bool) -> str | None:
+    for section in batch.sections:
+        batch.at(section)
+    manifest = batch.manifest()
+    if (manifest.log, manifest.index) != (log.name, index):
+        return f"it is batch {manifest.index} of {manifest.log}"
+    head = batch.head()
+    if (head.log, head.index, head.manifest) != (log.name, index, batch.cid):
+        return f"its head block is that of batch {head.index} of {head.log}"
+    missing = [cid for cid in manifest.evidence if cid not in batch]
+    if manifest.payload in batch:
+        missing += [cid for cid in batch.below(manifest.payload) if cid not in batch]
+    elif not confirmed:
+        missing.append(manifest.payload)
+    return f"block {missing[0]} is missing" if missing else None
+
+
+def _marks(shelf: Shelf) -> Iterator[Damage]:
+    with suppress(FileNotFoundError):
+        for name in sorted(os.listdir(shelf.shipped)):
+            if not name.endswith(".tmp"):
+                try:
+                    Mark.decode(disk.read(shelf.shipped / name))
+                except FormatError as error:
+                    yield Damage(kind="mark", shelf=shelf, path=shelf.shipped / name, found=str(error))

@@ -1,0 +1,254 @@
+"""Bit rot: any byte of any file is damaged. Logging goes on, what is whole is read, the rest is named and rebuilt."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipfs_log_handlers.home import settings
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.settings import Policy
+from ipfs_log_handlers.reading.dataset import Dataset, Gap
+from ipfs_log_handlers.stores.memory import MemoryStore
+from tests import oracle
+from tests.cli.running import run
+from tests.reading import homes
+from tests.workshop import durable, header, lines, logging_to, put_segment, seal_home
+
+RECORDS = 3
+STORE = "memory:rot"
+DEFAULT = Policy.default(Path("/h"), "logs")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here is about power cuts: no sync."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "fdatasync", lambda _: None)
+
+
+def flipped(data: bytes, at: int, chance: random.Random) -> bytes:
+    """The same with one bit, or all bits, of one byte turned."""
+    return data[:at] + bytes([data[at] ^ chance.choice([0xFF, 1 << chance.randrange(8)])]) + data[at + 1 :]
+
+
+def test_every_byte_of_a_segment(tmp_path):
+    """Each byte of a segment in turn: all records but the one it belongs to are sealed; the loss is counted, named."""
+    chance = random.Random(9)
+    whole = header().encode() + lines(1, RECORDS)
+    begins = [len(header().encode()) + sum(map(len, lines(1, n).splitlines(keepends=True))) for n in range(RECORDS + 1)]
+    for at in range(len(whole)):
+        home = tmp_path / str(at)
+        path = put_segment(Home(home).room("logs"), lines(1, RECORDS))
+        assert whole == path.read_bytes()
+        path.write_bytes(flipped(whole, at, chance))
+        assert 1 == seal_home(home), at
+        own = next(n for n, end in enumerate(begins) if at < end)  # 0: the header
+        [log] = oracle.read_home(home)["logs"]
+        assert [seq for seq in range(1, RECORDS + 1) if seq != own] == [record["seq"] for record in log.records], at
+        [kept] = os.listdir(home / "logs" / "quarantine")
+        if at % 50 == 0:
+            named = [each for each in run("doctor", home=home).objects if each["check"] == "logs quarantine"]
+            assert kept in named[0]["found"]
+            (status,) = run("status", home=home).objects
+            assert 1 == status["quarantined"]
+
+
+class Rotting:
+    """A home with three shipped batches and a line in its spool, which is damaged and put right again and again."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        MemoryStore.forget()
+        with logging_to(home, kubo=STORE, batch={"records": 4}) as log:
+            for number in range(12):
+                log.info("r%d", number)
+        homes.ship(home, STORE)
+        assert {12} == {each["shipped"] for each in run("status", home=home).objects}
+        self.policy = settings.load(home / "logs" / "settings.json", DEFAULT)
+        self._files = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+    def paths(self) -> list[Path]:
+        """Every file that could be damaged."""
+        return sorted(path for path in self._files if path.name not in ("keeper.lock", "reserve"))
+
+    def damage(self, path: Path, chance: random.Random) -> int:
+        """Damage one byte of one file; which."""
+        data = self._files[path]
+        at = chance.randrange(len(data))
+        path.write_bytes(flipped(data, at, chance))
+        return at
+
+    def restore(self) -> None:
+        """All is as it was; the directories stay, for a head knows their inodes."""
+        for path in self.home.rglob("*"):
+            if path.is_file():
+                path.unlink()
+        for path, data in self._files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            path.chmod(0o600)
+        for path in sorted(self.home.rglob("former/*"), reverse=True):
+            if path.is_dir():
+                for each in sorted(path.rglob("*"), reverse=True):
+                    each.rmdir()
+                path.rmdir()
+
+    def events(self) -> tuple[list[str], list[Gap]]:
+        """What `cat` shows, and what it cannot."""
+        gaps: list[Gap] = []
+        with Dataset(Home(self.home), gaps.append) as dataset:
+            return [record["event"] for record in dataset.records("logs")], gaps
+
+
+def named(home: Path) -> list[str]:
+    """What `verify` and `doctor` find wrong."""
+    wrong = [each["check"] for each in run("doctor", home=home).objects if each["state"] != "ok"]
+    if run("verify", home=home).code:
+        wrong.append("verify")
+    return [each for each in wrong if each != "store"]  # memory does not sync, and says so
+
+
+@pytest.fixture
+def rotting(home: Path) -> Iterator[Rotting]:
+    """One for the test."""
+    yield Rotting(home)
+    MemoryStore.forget()
+
+
+def look(rotting: Rotting, path: Path, chance: random.Random) -> None:
+    """Damage one byte, then: it is named, logging goes on, what is whole is read, a repair makes it whole again."""
+    what = f"{path.name} byte {rotting.damage(path, chance)}"
+    found = named(rotting.home)
+    if path.name != "settings.json" or settings.load(path, DEFAULT) != rotting.policy:
+        assert found, what
+    shown, gaps = rotting.events()
+    expected = [f"r{n}" for n in range(12)]
+    if path.suffix == ".car" and gaps:
+        index = int(path.stem)
+        assert [index] == [gap.index for gap in gaps], what
+        expected = [event for n, event in enumerate(expected) if n // 4 != index]
+    assert expected == shown, what
+
+    evidence = path.read_bytes()
+    ended = run("doctor", "--repair", home=rotting.home)
+    assert 0 == ended.code, (what, ended.out, ended.err)
+    if found and "writer.key" not in found and any(each["check"].startswith("repair") for each in ended.objects):
+        kept = [each.read_bytes() for each in rotting.home.rglob("*") if each.is_file() and ".0" in each.name]
+        assert evidence in kept, what
+    assert not [each for each in named(rotting.home) if "quarantine" not in each], what
+    with logging_to(rotting.home, kubo=STORE, batch={"records": 4}) as log:
+        log.info("after")
+    assert "after" in [record["event"] for record in durable(rotting.home)]
+    homes.ship(rotting.home, STORE)
+    shown, gaps = rotting.events()
+    assert ([f"r{n}" for n in range(12)] + ["after"], []) == (shown, gaps), what
+    assert 0 == run("verify", home=rotting.home).code, (what, run("verify", home=rotting.home).out)
+    (status,) = run("status", home=rotting.home).objects
+    assert (13, 13, 13) == (status["durable"], status["sealed"], status["shipped"]), (what, status)
+
+
+def test_any_file_of_a_home(rotting):
+    """Some bytes of each file: batches, head, mark, settings, key."""
+    chance = random.Random(4)
+    assert {"000000.car", "000002.car", "head", "settings.json", "writer.key"} <= {p.name for p in rotting.paths()}
+    for path in rotting.paths():
+        for _ in range(4):
+            look(rotting, path, chance)
+            rotting.restore()
+
+
+@pytest.mark.soak
+def test_many_bytes_of_any_file(rotting):
+    """The same for four hundred bytes of each file."""
+    chance = random.Random(5)
+    for path in rotting.paths():
+        for _ in range(400):
+            look(rotting, path, chance)
+            rotting.restore()
+
+
+@pytest.mark.parametrize("what", ["batch", "head", "mark", "settings", "key"])
+def test_nothing_stops_logging(rotting, what):
+    """Without a repair, too: a record is durable at once, and nothing that is whole is lost by the next keeper."""
+    paths = {
+        "batch": rotting.home / "logs/batches/000/000002.car",
+        "head": rotting.home / "logs/head",
+        "mark": next((rotting.home / "logs/shipped").iterdir()),
+        "settings": rotting.home / "logs/settings.json",
+        "key": rotting.home / "writer.key",
+    }
+    chance = random.Random(1)
+    for _ in range(5):
+        rotting.damage(paths[what], chance)
+        with logging_to(rotting.home, kubo=STORE) as log:
+            log.info("after")
+        homes.ship(rotting.home, STORE)
+        shown, gaps = rotting.events()
+        lost = {
+            event for gap in gaps for event in (f"r{n}" for n in range(4 * (gap.index or 0), 4 * (gap.index or 0) + 4))
+        }
+        assert [event for event in [f"r{n}" for n in range(12)] + ["after"] if event not in lost] == shown
+        assert what == "batch" or not lost
+        rotting.restore()
+
+
+def test_what_no_store_has(home):
+    """A payload that is damaged and nowhere else is told as lost; what is left of the file stays as it is."""
+    homes.make(home, 20)
+    path = homes.room(home).current.batches / "000" / "000000.car"
+    data = path.read_bytes()
+    path.write_bytes(data[:-10] + bytes([data[-10] ^ 1]) + data[-9:])
+    damaged = path.read_bytes()
+    ended = run("doctor", "--repair", home=home)
+    assert 2 == ended.code
+    (told,) = [each for each in ended.objects if each["check"] == "repair audit batch 0"]
+    assert ("fail", True) == (told["state"], "is nowhere" in told["found"])
+    assert damaged == path.read_bytes()
+    gaps: list[Gap] = []
+    with Dataset(Home(home), gaps.append) as dataset:
+        assert list(range(10, 20)) == homes.numbers(dataset.records("audit"))
+    assert [0] == [gap.index for gap in gaps]
+
+
+def test_leftovers(home):
+    """Temporary files that a killed keeper left go to quarantine, and nowhere else."""
+    homes.make(home, 10)
+    room = homes.room(home)
+    left = [room.path / "head.77.tmp", room.current.batches / "000" / "000000.car.77.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    assert 2 == sum("leftover" in each["check"] for each in run("doctor", home=home).objects)
+    ended = run("doctor", "--repair", home=home)
+    assert 0 == ended.code
+    assert not any(path.exists() for path in left)
+    assert [b"half", b"half"] == [path.read_bytes() for path in room.quarantine.iterdir()]
+
+
+def test_repair_needs_the_lock(home):
+    """Under a keeper that works nothing is repaired."""
+    homes.make(home, 10)
+    process = homes.Writing(home)
+    with process:
+        from ipfs_log_handlers.home import lock
+
+        held = lock.take(Home(home))
+        assert held is not None
+        ended = run("doctor", "--repair", home=home)
+        held.release()
+    assert 2 == ended.code
+    assert "another process keeps this home" in ended.err
+
+
+def test_settings_come_back_from_marks(rotting):
+    """Settings that are no JSON any more get their stores back from the marks, when no segment tells them."""
+    path = rotting.home / "logs" / "settings.json"
+    assert [] == os.listdir(rotting.home / "logs" / "spool")
+    path.write_bytes(b"\xff" + path.read_bytes())
+    assert 0 == run("doctor", "--repair", home=rotting.home).code
+    assert [STORE] == json.loads(path.read_bytes())["stores"]
