@@ -33,6 +33,7 @@ __all__ = ["HomeProcess", "Occupant"]
 
 _GRACE: Final = 0.3
 """Seconds that a request in flight is left when the keeper's thread ends."""
+_MOST_FAILURES: Final = 32
 
 
 class Occupant:
@@ -69,6 +70,7 @@ class HomeProcess:
         self.gave_up_at: float | None = None
         self.waited_in_vain = 0.0
         self._registered = False
+        self.failures: dict[str, int] = {}
 
     # -- who is here
 
@@ -167,6 +169,12 @@ class HomeProcess:
             if address in each.settings.kubo and each.settings.token:
                 return each.settings.token
         return os.environ.get("IPFS_LOGS_TOKEN")
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Count something that failed where nobody can be told: `status` shows it."""
+        text = f"{what}: {type(error).__name__}: {error}"[:200]
+        if text in self.failures or len(self.failures) < _MOST_FAILURES:
+            self.failures[text] = self.failures.get(text, 0) + 1
 
     # -- the thread
 
@@ -308,6 +316,7 @@ class HomeProcess:
         self._threaded = False
         self._registered = False
         self.gave_up_at, self.waited_in_vain = None, 0.0
+        self.failures.clear()
 
 
 def _conflict(subsystem: Subsystem | None, one: Settings, two: Settings) -> ConfigurationError:
@@ -336,8 +345,10 @@ def _register_exit() -> None:
 def _at_exit() -> None:
     HomeProcess._exiting = True  # no thread is started from now on: some Pythons refuse, some hang
     for each in HomeProcess.everywhere():
-        with contextlib.suppress(Exception):
+        try:
             each.at_exit()
+        except Exception as error:  # noqa: BLE001 - the other homes, and the program's own end, go on
+            each.failed("exit", error)
 
 
 def _after_fork_in_child() -> None:

@@ -51,6 +51,9 @@ class Here(Protocol):
     def writers(self) -> Mapping[str, Counts]:
         """By subsystem."""
 
+    failures: dict[str, int]
+    """What failed where nobody could be told (at exit, as a store was closed), and how often."""
+
     @property
     def troubles(self) -> Mapping[str, str]:
         """What its keeper complains of, by subsystem or address."""
@@ -110,6 +113,7 @@ def _with_process(found: dict[str, Any], policy: Policy, process: Here) -> dict[
     for key in (found["subsystem"], "keeper", *policy.stores):
         found["last_error"] = found["last_error"] or process.troubles.get(key)
     found["incomplete"] = writer.incomplete if writer is not None else 0
+    found["failures"] = dict(process.failures)
     return found
 
 

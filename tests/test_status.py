@@ -17,10 +17,11 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark, Trouble
 from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
+from ipfs_log_handlers.process import HomeProcess, _at_exit
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests.reading import homes
-from tests.workshop import OTHER, dropped, lines, put_live, put_segment
+from tests.workshop import OTHER, dropped, handler_of, lines, logging_to, put_live, put_segment
 
 KEYS = {
     "subsystem", "durable", "sealed", "shipped", "dropped", "quarantined", "set_aside", "spool_bytes", "store_bytes",
@@ -294,3 +295,27 @@ def test_many_shipped_batches_cost_no_manifest(home, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Batches, "facts", facts)
         assert counts(home) == (50, 50, 50)
+
+
+def test_what_fails_where_nobody_is_told(home, monkeypatch):
+    """What goes wrong at exit, or as a store is closed, is counted and shown; nothing is raised."""
+
+    async def broken(_: object) -> None:
+        raise RuntimeError("will not close")
+
+    monkeypatch.setattr(MemoryStore, "close", broken)
+    with logging_to(home, keeper="thread", kubo="memory:closing") as logger:
+        logger.info("one")
+        process = handler_of(logger)._recorder.home
+        assert process.flush(20.0)
+        process.stop_thread()
+        monkeypatch.setattr(process, "flush", lambda _: 1 / 0)
+        monkeypatch.setattr(HomeProcess, "everywhere", lambda: [process])
+        _at_exit()
+        monkeypatch.undo()
+        HomeProcess._exiting = False
+        (found,) = handler_of(logger).status()
+    assert found["failures"] == {
+        "closing memory:closing: RuntimeError: will not close": 1,
+        "exit: ZeroDivisionError: division by zero": 1,
+    }

@@ -64,6 +64,9 @@ class Guest(Protocol):
     def token(self, address: str) -> str | None:
         """The credential for a store."""
 
+    def failed(self, what: str, error: Exception) -> None:
+        """Something failed that is nobody's trouble but should be seen."""
+
 
 class NoGuest:
     """A keeper that lives alone: `ipfs-logs ship`."""
@@ -82,6 +85,9 @@ class NoGuest:
     def token(self, address: str) -> str | None:
         """The one it was given, else that of the environment."""
         return self._token or os.environ.get("IPFS_LOGS_TOKEN")
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Nobody is here who could ask."""
 
 
 @dataclass(slots=True)
@@ -408,9 +414,11 @@ class Keeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for shipper in self._shippers.values():
-            with contextlib.suppress(Exception):
+        for address, shipper in self._shippers.items():
+            try:
                 await shipper.store.close()
+            except Exception as error:  # noqa: BLE001 - the others are closed all the same
+                self._guest.failed(f"closing {address}", error)
 
     # -- space
 
