@@ -1,0 +1,211 @@
+"""An hour in the life of a home, or a few seconds: programs that log, fork and change their minds, and what hits them.
+
+Every program tells in a file of its own disk which calls it has begun and which have returned; so at the end the count
+is exact, whoever was killed when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests import oracle, programs
+from tests.cli.running import command, run
+from tests.kubo.daemon import Daemon
+
+__all__ = ["Chaos", "check"]
+
+MOST_PROGRAMS = 3
+BODY = """
+    import random, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # forks beside threads are what this is about
+    chance = random.Random(SEED)
+    board = os.open(BOARD, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    def settings():
+        return dict(kubo=KUBO, batch={"records": chance.choice([20, 100, 400]), "seconds": chance.choice([0.1, 1.0])},
+                    durability=chance.choice(["process", "process", "power"]), flush_timeout=chance.choice([0.5, 5.0]),
+                    keeper=chance.choice(["thread", "thread", "thread", "none"]))
+    def begin():
+        chosen, names = settings(), ("audit", "logs")
+        logging.config.dictConfig({"version": 1, "disable_existing_loggers": False,
+            "handlers": {each: handler(each, **chosen) for each in names},
+            "loggers": {each: {"handlers": [each], "level": "INFO"} for each in names}})
+    def say(name, count, pause):
+        for number in range(count):
+            text = b"%s-%d\\n" % (name.encode(), number)
+            os.write(board, b"b " + text)
+            logging.getLogger(chance.choice(["audit", "logs"])).info(
+                "%s-%d", name, number, extra={"filler": "x" * chance.randrange(400)})
+            os.write(board, b"k " + text)
+            time.sleep(pause)
+    begin()
+    for turn in range(TURNS):
+        say(f"{NAME}.{turn}", chance.randrange(10, 200), chance.choice([0.0, 0.001, 0.005]))
+        what = chance.random()
+        if what < 0.3:
+            pid = os.fork()
+            if pid == 0:
+                say(f"{NAME}.{turn}c", chance.randrange(1, 30), 0.0)
+                if chance.random() < 0.5: os._exit(0)
+                sys.exit(0)
+            os.waitpid(pid, 0)
+        elif what < 0.5:
+            begin()
+        elif what < 0.7:
+            threads = [threading.Thread(target=say, args=(f"{NAME}.{turn}t{n}", 30, 0.001)) for n in range(3)]
+            for each in threads: each.start()
+            for each in threads: each.join()
+        elif what < 0.8:
+            logging.getLogger("audit").handlers[0].flush()
+        time.sleep(chance.random() * 0.1)
+"""
+
+
+class Chaos:
+    """What happens to a home, drawn by a seed.
+
+    Args:
+        home: the home.
+        daemon: a daemon of the test's own.
+        seed: the same seed draws the same actions; when processes reach which line is not in its hands.
+    """
+
+    def __init__(self, home: Path, daemon: Daemon, seed: int) -> None:
+        self.home = home
+        self.board = home.parent / "board"
+        self.errors = home.parent / "errors"
+        self.did: Counter[str] = Counter()
+        self._daemon = daemon
+        self._chance = random.Random(seed)
+        self._programs: list[subprocess.Popen[bytes]] = []
+        self._sidecar: subprocess.Popen[bytes] | None = None
+        self._names = 0
+        self._paths: list[Path] = []
+
+    def run(self, seconds: float) -> None:
+        """Let things happen for so long, then let everything end well, and ship what is left."""
+        until = time.monotonic() + seconds
+        actions = [self._begin, self._begin, self._begin, self._kill, self._end, self._restart_daemon]
+        actions += [self._stop_daemon, self._suspend_daemon, self._sidecar_comes, self._sidecar_goes]
+        try:
+            while time.monotonic() < until:
+                action = self._chance.choice(actions)
+                if action():
+                    self.did[action.__name__.strip("_")] += 1
+                time.sleep(self._chance.expovariate(1 / 0.2))
+        finally:
+            for process in [*self._programs, *([self._sidecar] if self._sidecar else [])]:
+                process.kill()
+                process.wait()
+        if self._daemon.running:
+            self._daemon.resume()
+        else:
+            self._daemon.start()
+        ended = run("ship", "--timeout", "60", home=self.home)
+        assert 0 == ended.code, ended.err
+
+    def _popen(self, line: list[str]) -> subprocess.Popen[bytes]:
+        with self.errors.open("ab") as errors:
+            return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=errors, env=programs.environment())
+
+    def _begin(self) -> bool:
+        self._programs = [each for each in self._programs if each.poll() is None]
+        if len(self._programs) >= MOST_PROGRAMS:
+            return False
+        self._names += 1
+        names: dict[str, Any] = {"NAME": f"p{self._names}", "SEED": self._chance.randrange(1 << 30)}
+        path = self.home.parent / f"{names['NAME']}.py"
+        names |= {"BOARD": str(self.board), "KUBO": self._daemon.url, "TURNS": self._chance.randrange(1, 20)}
+        path.write_text(programs.text(self.home, BODY, **names))
+        self._programs.append(self._popen([sys.executable, str(path)]))
+        return True
+
+    def _one(self) -> subprocess.Popen[bytes] | None:
+        alive = [each for each in self._programs if each.poll() is None]
+        return self._chance.choice(alive) if alive else None
+
+    def _kill(self) -> bool:
+        process = self._one()
+        if process is not None:
+            process.kill()
+        return process is not None
+
+    def _end(self) -> bool:
+        process = self._one()
+        if process is not None:
+            process.send_signal(self._chance.choice([signal.SIGTERM, signal.SIGINT]))
+        return process is not None
+
+    def _sidecar_comes(self) -> bool:
+        if self._sidecar is not None or not self.home.is_dir():
+            return False
+        self._sidecar = self._popen(command("--home", self.home, "ship", "--follow"))
+        return True
+
+    def _sidecar_goes(self) -> bool:
+        if self._sidecar is None:
+            return False
+        self._sidecar.send_signal(self._chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._sidecar.wait(10)
+        self._sidecar.kill()
+        self._sidecar.wait()
+        self._sidecar = None
+        return True
+
+    def _restart_daemon(self) -> bool:
+        if self._chance.random() < 0.5:
+            return False
+        if self._daemon.running:
+            self._daemon.kill()
+        self._daemon.start()
+        return True
+
+    def _stop_daemon(self) -> bool:
+        """An outage: whoever tries meanwhile is refused."""
+        if not self._daemon.running or self._chance.random() < 0.5:
+            return False
+        self._daemon.kill()
+        time.sleep(self._chance.random())
+        self._daemon.start()
+        return True
+
+    def _suspend_daemon(self) -> bool:
+        """An outage: whoever tries meanwhile gets no answer."""
+        if not self._daemon.running:
+            return False
+        self._daemon.suspend()
+        time.sleep(self._chance.random() * 2)
+        self._daemon.resume()
+        return True
+
+
+def check(chaos: Chaos, daemon: Daemon) -> int:
+    """Assert the exact count: each record whose call returned once, one under way at most once; how many there are."""
+    words = [line.split(" ") for line in chaos.board.read_text().splitlines()]
+    begun = {name for word, name in words if word == "b"}
+    kept = {name for word, name in words if word == "k"}
+    logs = oracle.read_home(chaos.home)
+    events = Counter(record["event"] for each in logs.values() for log in each for record in log.records)
+    assert [] == oracle.spooled(chaos.home)
+    assert not [event for event, count in events.items() if count > 1]
+    missing, foreign = kept - events.keys(), events.keys() - begun
+    assert not missing, f"{len(missing)} of {len(kept)} are missing: {sorted(missing)[:5]}"
+    assert not foreign, f"{len(foreign)} were never logged: {sorted(foreign)[:5]}"
+    assert 0 == run("verify", home=chaos.home).code
+    pins = set(daemon.pins())
+    for name, each in logs.items():
+        [log] = each  # no log ended
+        assert {log.head_cid, *(batch.cid for batch in log.batches)} <= pins
+        there = oracle.read_daemon(lambda cid: daemon.rpc(f"block/get?arg={cid}&offline=true"), log.head_cid)
+        assert len(log.records) == len(there.records), name
+    for found in run("status", home=chaos.home).objects:
+        assert ({}, 0, 0) == (found["dropped"], found["set_aside"], found["oldest_unshipped"] or 0)
+    return len(kept)
