@@ -191,7 +191,7 @@ class _Room:
         )
         head.store(shelf.head, sealed)
         self._count_again()
-        return self._told(each, done=True, told=f"rebuilt from {newest + 1} batches; a new log follows it{kept}")
+        return self._told(each, done=True, told=f"rebuilt from its batches; a new log follows it{kept}")
 
     def _count_again(self) -> None:
         """A head counts the logs before it too: where one has its head back, those behind it count it again."""
