@@ -201,8 +201,7 @@ class Keeper:
             await self._close_stores()
 
     async def _rest(self) -> None:
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), 0.02 if self._asked is not None and self._asked.sizes else TICK)
+        await _set_or_late(self._wake, 0.02 if self._asked is not None and self._asked.sizes else TICK)
         self._wake.clear()
 
     def _hear_requests(self) -> None:
@@ -393,8 +392,7 @@ class Keeper:
             self._wake.set()
         until = time.monotonic() + delay
         while (left := until - time.monotonic()) > 0 and (self._asked is None or self._asked is asked):
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(waker.wait(), left)
+            await _set_or_late(waker, left)
             waker.clear()
         waker.set()
 
@@ -462,6 +460,15 @@ class Keeper:
             if error.errno not in disk.NO_ROOM or not reserve.give_up(self.home.reserve):
                 raise
         return await retain(sealer.room, stores, sealer.policy, make_room=missing)
+
+
+async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, but not for longer. `wait_for` swallows a cancellation that comes with it before 3.12."""
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({waiting}, timeout=seconds)
+    finally:
+        waiting.cancel()
 
 
 def _delays() -> Iterator[float]:
