@@ -236,7 +236,7 @@ def sweep(tmp_path: Path, chance: random.Random | None, each: int, **settings: A
 
 def test_a_sample_of_all_calls(tmp_path):
     """Each fault at some calls, drawn anew by a fixed seed: nothing is lost uncounted, doubled, or signed twice."""
-    assert sweep(tmp_path, random.Random(5), 5) >= 60
+    assert sweep(tmp_path, random.Random(5), 4) >= 50
 
 
 @pytest.mark.soak
