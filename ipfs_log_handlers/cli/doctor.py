@@ -160,6 +160,8 @@ def _damaged(room: Room, *, alone: bool) -> Iterator[_Check]:
         number = "" if each.index is None else f" {each.index}"
         severe = each.kind in ("batch", "head")
         hint = "Run `ipfs-logs doctor --repair`." if alone or severe else None
+        if each.kind == "segment":
+            hint = "Every other line is whole: the next keeper seals those, and puts these bytes into quarantine/."
         if each.kind == "head" and not place:
             hint = (
                 "The next keeper begins a new log after this one; before it, `ipfs-logs doctor --repair` rebuilds it."

@@ -7,18 +7,19 @@ Narrower than `verify`, which checks every claim: here only what a disk does to 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
-from ipfs_log_handlers.home import disk, settings, shipped
+from ipfs_log_handlers.home import disk, head, segments, settings, shipped
 from ipfs_log_handlers.home.layout import Room, Shelf
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.reading.batch import OpenBatch, open_batch
 from ipfs_log_handlers.reading.logs import Log, logs_of
+from ipfs_log_handlers.reading.spooled import pieces
 
 __all__ = ["Damage", "damaged_batches", "find", "leftovers"]
 
@@ -27,7 +28,7 @@ __all__ = ["Damage", "damaged_batches", "find", "leftovers"]
 class Damage:
     """One file that is not what it should be."""
 
-    kind: Literal["batch", "head", "mark", "settings", "leftover"]
+    kind: Literal["batch", "head", "mark", "settings", "segment", "leftover"]
     """What it is: `leftover` is a temporary file of a process that was killed."""
     shelf: Shelf
     """The log that it belongs to."""
@@ -40,7 +41,7 @@ class Damage:
 
 
 def find(room: Room) -> Iterator[Damage]:
-    """Everything that is damaged in a subsystem: settings, then log after log head, batches and marks.
+    """Everything that is damaged in a subsystem: settings, log after log head, batches and marks, then the spool.
 
     Raises:
         OSError: the home cannot be read.
@@ -60,6 +61,7 @@ def find(room: Room) -> Iterator[Damage]:
         yield from damaged_batches(log)
     for shelf in room.shelves():
         yield from _marks(shelf)
+    yield from _segments(room)
 
 
 def leftovers(room: Room) -> Iterator[Damage]:
@@ -92,9 +94,9 @@ def _trouble(batch: OpenBatch, log: Log, index: int, *, confirmed: bool) -> str 
     manifest = batch.manifest()
     if (manifest.log, manifest.index) != (log.name, index):
         return f"it is batch {manifest.index} of {manifest.log}"
-    head = batch.head()
-    if (head.log, head.index, head.manifest) != (log.name, index, batch.cid):
-        return f"its head block is that of batch {head.index} of {head.log}"
+    signed = batch.head()
+    if (signed.log, signed.index, signed.manifest) != (log.name, index, batch.cid):
+        return f"its head block is that of batch {signed.index} of {signed.log}"
     missing = [cid for cid in manifest.evidence if cid not in batch]
     if manifest.payload in batch:
         missing += [cid for cid in batch.below(manifest.payload) if cid not in batch]
@@ -111,3 +113,18 @@ def _marks(shelf: Shelf) -> Iterator[Damage]:
                     Mark.decode(disk.read(shelf.shipped / name))
                 except FormatError as error:
                     yield Damage(kind="mark", shelf=shelf, path=shelf.shipped / name, found=str(error))
+
+
+def _segments(room: Room) -> Iterator[Damage]:
+    """What is no line in the part of the spool that is in no batch yet."""
+    consumed: Mapping[str, int] = {}
+    with suppress(FormatError):
+        sealed = head.load(room.current.head)
+        consumed = sealed.consumed if sealed is not None else {}
+    for name in segments.listing(room.spool):
+        path = room.spool / name.file_name
+        with suppress(FileNotFoundError):
+            for piece in pieces(path, consumed.get(str(name), 0)):
+                if piece.kind == "damage":
+                    found = f"bytes {piece.start} to {piece.end} of {name} are no line"
+                    yield Damage(kind="segment", shelf=room.current, path=path, found=found)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +19,15 @@ from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.reading.dataset import Dataset, Gap
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests import oracle
-from tests.cli.running import run
+from tests.cli.running import command, run
+from tests.faults import shim
+from tests.lying import LyingDaemon
+from tests.programs import environment
 from tests.reading import homes
 from tests.workshop import durable, header, lines, logging_to, put_segment, seal_home
 
 RECORDS = 3
+CHANGES = "write,fsync,rename,link,unlink,mkdir"
 STORE = "memory:rot"
 DEFAULT = Policy.default(Path("/h"), "logs")
 
@@ -47,6 +54,9 @@ def test_every_byte_of_a_segment(tmp_path):
         path = put_segment(Home(home).room("logs"), lines(1, RECORDS))
         assert whole == path.read_bytes()
         path.write_bytes(flipped(whole, at, chance))
+        if at % 50 == 0:
+            [told] = [each for each in run("doctor", home=home).objects if each["check"] == "logs segment"]
+            assert "are no line" in told["found"]
         assert 1 == seal_home(home), at
         own = next(n for n, end in enumerate(begins) if at < end)  # 0: the header
         [log] = oracle.read_home(home)["logs"]
@@ -98,6 +108,10 @@ class Rotting:
                 for each in sorted(path.rglob("*"), reverse=True):
                     each.rmdir()
                 path.rmdir()
+
+    def original(self, path: Path) -> bytes:
+        """What stood in a file before."""
+        return self._files[path]
 
     def events(self) -> tuple[list[str], list[Gap]]:
         """What `cat` shows, and what it cannot."""
@@ -228,6 +242,55 @@ def test_leftovers(home):
     assert 0 == ended.code
     assert not any(path.exists() for path in left)
     assert [b"half", b"half"] == [path.read_bytes() for path in room.quarantine.iterdir()]
+
+
+def test_all_batches_from_a_store(rotting):
+    """Every batch of a log is gone, and the stores have them: the head names the newest, each names the one before."""
+    path = rotting.home / "logs" / "batches"
+    shutil.rmtree(path)
+    ended = run("doctor", "--repair", home=rotting.home)
+    assert (0, 3) == (ended.code, sum("each block as it was" in each["found"] for each in ended.objects))
+    for each in path.rglob("*.car"):
+        assert rotting.original(each) == each.read_bytes()
+    assert ([f"r{n}" for n in range(12)], []) == rotting.events()
+
+
+def repair_killed(home: Path, daemon: LyingDaemon, at: int) -> bool:
+    """Damage a bit of everything, kill a repair at one of its calls, repair once more; whether it was killed."""
+    homes.make(home, 30, kubo=daemon.url)
+    homes.ship(home, daemon.url)
+    room = homes.room(home)
+    for path in (room.current.batches / "000" / "000001.car", room.current.head, *room.current.shipped.iterdir()):
+        data = path.read_bytes()
+        path.write_bytes(flipped(data, len(data) // 2, random.Random(at)))
+    (room.path / "head.77.tmp").write_bytes(b"half")
+    told = shim.environment(home, "kill-after" if at % 2 else "kill-before", calls=CHANGES, at=at)
+    first = subprocess.run(
+        command("--home", home, "doctor", "--repair"), env={**environment(), **told}, capture_output=True
+    )
+    assert first.returncode in (0, -signal.SIGKILL)
+    again = run("doctor", "--repair", home=home)
+    assert 0 == again.code, (at, again.out, again.err)
+    [log] = oracle.read_home(home)["audit"]
+    assert list(range(30)) == [record["number"] for record in log.records]
+    assert 0 == run("verify", home=home).code, at
+    return first.returncode != 0
+
+
+def test_a_repair_that_is_killed(tmp_path):
+    """A repair that dies between two steps is done by the next one."""
+    with LyingDaemon() as daemon:
+        assert all(repair_killed(tmp_path / str(at), daemon, at) for at in (3, 10, 16, 25))
+
+
+@pytest.mark.soak
+def test_a_repair_that_is_killed_anywhere(tmp_path):
+    """The same at every call that it makes."""
+    with LyingDaemon() as daemon:
+        at = 1
+        while repair_killed(tmp_path / str(at), daemon, at):
+            at += 1
+    assert at > 25
 
 
 def test_repair_needs_the_lock(home):
