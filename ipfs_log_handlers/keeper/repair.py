@@ -85,6 +85,9 @@ async def repair(lock: KeeperLock, room: Room, stores: Sequence[Store]) -> Async
         yield work.head(each)
     for each in [each for each in find(room) if each.kind == "mark"]:
         yield await work.mark(each)
+    counted = work.count_again()
+    if counted is not None:
+        yield counted
 
 
 class _Room:
@@ -171,8 +174,9 @@ class _Room:
             facts = [batches.facts(index) for index in range(newest + 1)]
         except (FormatError, FileNotFoundError) as error:
             return self._told(each, done=False, told=f"not every batch can be read: {error}{kept}")
-        if not facts:
-            return self._told(each, done=False, told=f"there is no batch to rebuild it from{kept}")
+        if not facts:  # its log has ended, and somebody was killed before the head moved too; or nothing else is left
+            disk.remove(each.path)
+            return self._told(each, done=bool(self._room.former_shelves()), told=f"its log is not here{kept}")
         last = facts[-1]
         if shelf.path == self._room.path:
             shelf = end_log(self._room, None)
@@ -190,23 +194,30 @@ class _Room:
             machine=disk.machine_id(),
         )
         head.store(shelf.head, sealed)
-        self._count_again()
         return self._told(each, done=True, told=f"rebuilt from its batches; a new log follows it{kept}")
 
-    def _count_again(self) -> None:
-        """A head counts the logs before it too: where one has its head back, those behind it count it again."""
-        records, dropped = 0, Counter[str]()
+    def count_again(self) -> Repair | None:
+        """A head counts the logs before it too: where one has its head back, it and those behind it count again."""
+        records, dropped, changed = 0, Counter[str](), False
         for shelf in self._room.shelves():
-            with suppress(FormatError):
+            try:
                 sealed = head.load(shelf.head)
-                if sealed is None:
-                    continue
-                for manifest in _manifests(shelf):
-                    records += manifest.records
-                    dropped.update(manifest.dropped)
-                counted = replace(sealed, records=records, dropped=dict(dropped))
-                if counted != sealed:
-                    head.store(shelf.head, counted)
+            except FormatError:
+                sealed = None
+            if sealed is None:  # a log behind it began to count anew
+                records, dropped = 0, Counter[str]()
+                continue
+            manifests = _manifests(shelf)
+            if len(manifests) <= sealed.index:
+                break
+            for manifest in manifests[: sealed.index + 1]:
+                records += manifest.records
+                dropped.update(manifest.dropped)
+            counted = replace(sealed, records=records, dropped=dict(dropped))
+            if counted != sealed:
+                head.store(shelf.head, counted)
+                changed = True
+        return Repair(what=f"{self._room.name} counts", done=True, told="counted again") if changed else None
 
     # -- marks
 
