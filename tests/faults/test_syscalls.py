@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ipfs_log_handlers.format.cid import Cid
 from tests import oracle, programs
 from tests.faults import shim
 from tests.lying import LyingDaemon, part
@@ -180,9 +181,10 @@ def check(home: Path, fault: Fault, daemon: LyingDaemon) -> dict[str, int]:
     begun, kept, dropped = ([f"r{n}" for word, n in told if word == each] for each in ("begun", "kept", "dropped"))
     counted: dict[str, int] = next((json.loads(text) for word, text in told if word == "lost"), {})
     [log] = oracle.read_home(home)["logs"]
-    there = {cid.text: block for cid, block in daemon.store.blocks.items()}
     for batch in log.batches:  # a payload that has left the home is in the store
-        batch.lines = batch.lines or oracle._payload(batch.manifest, {}, there.__getitem__)
+        batch.lines = batch.lines or oracle._payload(
+            batch.manifest, {}, lambda cid: daemon.store.blocks[Cid.parse(cid)]
+        )
     midway = set(begun) - set(kept) - set(dropped)
     events = [record["event"] for record in log.records]
     assert len(midway) <= 1
