@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, verb
-from ipfs_log_handlers.cli.output import complain, put_json
+from ipfs_log_handlers.cli.output import complain, neutral, put_json
 from ipfs_log_handlers.errors import FormatError, HomeError
 from ipfs_log_handlers.home import head, keys, lock
 from ipfs_log_handlers.home.batches import Batches
@@ -68,5 +68,5 @@ def _new_log(place: Place, subsystem: str) -> int:
     if place.json:
         put_json({"subsystem": subsystem, "ended": ended, "moved_to": str(shelf.path)})
     else:
-        click.echo(f"{ended or subsystem} has ended; its files are in {shelf.path}")
+        click.echo(neutral(f"{ended or subsystem} has ended; its files are in {shelf.path}"))
     return 0

@@ -54,7 +54,7 @@ def put_bytes(data: bytes) -> None:
 
 def put_json(thing: Any) -> None:
     """Print one JSON object on a line of its own."""
-    put_bytes(json.dumps(thing, separators=(",", ":")).encode() + b"\n")
+    put_bytes(json.dumps(thing, separators=(",", ":")).encode().replace(b"\x7f", b"\\u007f") + b"\n")
 
 
 def complain(message: str) -> None:
