@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import caller_cost, imports, reliability, squeeze, throughput
+from benchmarks import asyncio_latency, caller_cost, imports, reliability, squeeze, throughput
 
 REPORTS: Final[dict[str, tuple[str, Callable[[int], str]]]] = {
     "caller": ("What a call costs", caller_cost.report),
     "import": ("Import and idling", imports.report),
     "throughput": ("From the first call to pinned", throughput.report),
+    "asyncio": ("How long an event loop waits", asyncio_latency.report),
     "reliability": ("What arrives", reliability.report),
     "squeeze": ("zstd alone on the realistic lines", squeeze.report),
 }
