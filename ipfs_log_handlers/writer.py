@@ -66,8 +66,9 @@ class Writer:
 
     __slots__ = (
         "_afterwards", "_dropped", "_first_record", "_home", "_identity", "_inside", "_latest", "_limit", "_lock",
-        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_refusal", "_retry_at", "_segment", "_seq",
-        "_settings", "_stuck", "_sync_lock", "_synced", "_tail", "_unkept", "home_path", "incomplete", "subsystem",
+        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_policy", "_refusal", "_retry_at", "_segment",
+        "_seq", "_settings", "_stuck", "_sync_lock", "_synced", "_tail", "_unkept", "home_path", "incomplete",
+        "subsystem",
     )  # fmt: skip
 
     def __init__(self, home: Home, subsystem: Subsystem, settings: Settings, first_record: Callable[[], None]) -> None:
@@ -76,6 +77,7 @@ class Writer:
         self._home = home
         self._settings = settings
         self._first_record = first_record
+        self._policy: Policy | None = None
         self._dropped: Counter[str] = Counter()
         self.incomplete = 0
         self._begin_process()
@@ -113,6 +115,7 @@ class Writer:
         with self._lock:
             if settings != self._settings:
                 self._settings = settings
+                self._policy = None
                 self._limit = min(SEGMENT_BYTES, max(_SMALLEST_SEGMENT, settings.max_spool_bytes // 8))
                 self._close_segment()
                 if self._afterwards != self._start:
@@ -262,14 +265,15 @@ class Writer:
         return True
 
     def _header(self) -> Header:
-        policy = Policy.of(self._settings, self.subsystem)
+        if self._policy is None:  # made once: nothing can be imported any more as the interpreter ends
+            self._policy = Policy.of(self._settings, self.subsystem)
         return Header(
             writer=self._identity,
             subsystem=self.subsystem.name,
             host=socket.gethostname(),
             pid=os.getpid(),
             started=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06}Z",
-            settings=policy.as_json(),
+            settings=self._policy.as_json(),
         )
 
     def _drop(self, reason: str) -> None:

@@ -136,7 +136,7 @@ def test_dictconfig_again_and_again_uploads_nothing_twice(home):
     [log] = oracle.read_home(home)["logs"]
     counts = json.loads(ended.out)
     oracle.exactly_once([f"t{n} {i}" for n in range(4) for i in range(counts[n])], events(home))
-    assert len(log.batches) > 3
+    assert len(log.batches) > 1
     payloads = [oracle._cid_bytes(batch.manifest["payload"]) for batch in log.batches]
     assert [2] * len(payloads) == [sum(body.count(cid) for body in bodies) for cid in payloads]  # link, and block
 
