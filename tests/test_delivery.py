@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,24 +16,8 @@ from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
 from ipfs_log_handlers.testing import FakeDaemon, Said, error, part
 from tests import oracle, programs
+from tests.delivered import LOG_MANY, delivered, manifests
 from tests.kubo.daemon import Daemon
-from tests.workshop import wait_until
-
-
-def blocks_of(daemon: Daemon) -> Callable[[str], bytes]:
-    """How a reader gets blocks from a daemon."""
-    return lambda cid: daemon.rpc(f"block/get?arg={cid}&offline=true")
-
-
-def delivered(daemon: Daemon, home: Path, subsystem: str = "logs") -> list[dict]:
-    """The records of a log as a reader finds them who has the daemon and the head CID; all pinned."""
-    [log] = oracle.read_home(home)[subsystem]
-    there = oracle.read_daemon(blocks_of(daemon), log.head_cid)
-    pins = daemon.pins()
-    assert [batch.cid for batch in log.batches] == [batch.cid for batch in there.batches]
-    assert not [batch.cid for batch in there.batches if batch.cid not in pins]
-    assert log.head_cid in pins
-    return there.records
 
 
 def ship_now(home: Path, *, timeout: float = 60.0) -> None:
@@ -48,12 +30,6 @@ def zstd_d(raw: bytes) -> bytes:
     if shutil.which("zstd") is None:
         return oracle.inflate(raw)
     return subprocess.run(["zstd", "-d", "-q"], input=raw, capture_output=True, check=True).stdout
-
-
-LOG_MANY = """
-    configure(kubo=KUBO, flush_timeout=20.0, batch={"records": 100})
-    for i in range(COUNT): log.info("r%d", FIRST + i, extra={"n": i, "nested": {"deep": [i, None, True]}})
-"""
 
 
 # -- what a user sees
@@ -118,7 +94,7 @@ def test_a_daemon_that_was_down_gets_everything_at_the_next_start(home, kubo_dae
     daemon.stop()
     for turn in range(3):
         programs.run(home, LOG_MANY, KUBO=daemon.url, COUNT=130, FIRST=130 * turn).clean()
-    assert {} == {cid: pin for cid, pin in _pins_if_up(daemon).items() if cid in _manifests(home)}
+    assert {} == {cid: pin for cid, pin in _pins_if_up(daemon).items() if cid in manifests(home)}
 
     daemon.start()
     programs.run(home, LOG_MANY, KUBO=daemon.url, COUNT=1, FIRST=390).clean()
@@ -145,10 +121,6 @@ def test_shipping_without_the_program_delivers_what_is_left(home, kubo_daemon):
 
 def _pins_if_up(daemon: Daemon) -> dict[str, str]:
     return daemon.pins() if daemon.running else {}
-
-
-def _manifests(home: Path) -> list[str]:
-    return [batch.cid for log in oracle.read_home(home)["logs"] for batch in log.batches]
 
 
 FOUR_BY_EIGHT = """
@@ -293,17 +265,17 @@ def test_a_poison_batch_stops_nobody_behind_it(home):
     """A store that names one batch as bad: the group is halved until it is found, it is set aside, the rest arrives."""
     for turn in range(9):
         programs.run(home, 'configure(); log.info("r%d", TURN)', TURN=turn).clean()
-    manifests = _manifests(home)
+    known = manifests(home)
     with FakeDaemon() as daemon:
-        mismatch = error(500, f'import failed after block "{manifests[4]}": mismatch in content integrity, got: x')
+        mismatch = error(500, f'import failed after block "{known[4]}": mismatch in content integrity, got: x')
         honest = daemon._honestly
-        daemon.always("dag/import", lambda asked: mismatch if _carries(asked.body, manifests[4]) else honest(asked))
+        daemon.always("dag/import", lambda asked: mismatch if _carries(asked.body, known[4]) else honest(asked))
         programs.run(home, 'configure(kubo=KUBO, flush_timeout=20.0); log.info("r9")', KUBO=daemon.url).clean()
 
         pinned = [cid.text for cid in daemon.store.pins]
-        sizes = [sum(_carries(asked.body, cid) for cid in manifests) for asked in daemon.uploads()]
+        sizes = [sum(_carries(asked.body, cid) for cid in known) for asked in daemon.uploads()]
 
-    everything = _manifests(home)
+    everything = manifests(home)
     assert [cid in pinned for cid in everything] == [index != 4 for index in range(10)]
     assert sizes[0] == 9
     assert 1 in sizes
@@ -334,7 +306,7 @@ def test_a_refusal_blames_no_batch(home):
 
         pinned = [cid.text for cid in daemon.store.pins]
 
-    assert all(cid in pinned for cid in _manifests(home))
+    assert all(cid in pinned for cid in manifests(home))
     assert 60 == len(oracle.sealed_records(home))
 
 
@@ -380,80 +352,6 @@ def test_a_head_that_was_not_pinned_with_its_batch_is_sent_again(home):
 
     [log] = oracle.read_home(home)["logs"]
     assert {log.batches[0].cid, log.head_cid} == set(pins)
-
-
-# -- retention
-
-
-RETAIN = """
-    configure(kubo=KUBO, flush_timeout=20.0, batch={"records": 20}, max_store_bytes=0, keep_days=0)
-    for i in range(COUNT): log.info("r%d", FIRST + i)
-    [h] = logging.getLogger().handlers
-    h.flush()
-    print("flushed", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def retaining(home: Path, kubo: str, first: int, until: Callable[[], bool]) -> None:
-    """Run a program whose keeper takes payloads out, until something is so."""
-    process = programs.start(home, RETAIN, KUBO=kubo, COUNT=1, FIRST=first)
-    assert process.stdout is not None
-    assert "flushed\n" == process.stdout.readline()
-    wait_until(until)
-    _, err = process.communicate("\n", timeout=60)
-    assert (0, "") == (process.returncode, err)
-
-
-def test_payloads_leave_only_when_the_store_proves_to_have_them(home, kubo):
-    """With `max_store_bytes` reached, payloads that Kubo has leave the home; the chain stays, and is whole there."""
-    programs.run(home, LOG_MANY, KUBO=kubo.url, COUNT=200, FIRST=0).clean()
-    files = [home / "logs" / "batches" / "000" / f"{index:06}.car" for index in range(2)]
-    sizes = [path.stat().st_size for path in files]
-
-    retaining(home, kubo.url, 200, lambda: all(p.stat().st_size < n for p, n in zip(files, sizes, strict=True)))
-
-    [log] = oracle.read_home(home)["logs"]
-    assert [None, None] == [batch.lines for batch in log.batches[:2]]
-    there = oracle.read_daemon(blocks_of(kubo), log.head_cid)
-    assert [f"r{i}" for i in range(201)] == [record["event"] for record in there.records]
-
-
-@pytest.mark.parametrize("lie", ["unpinned", "lost", "other bytes"])
-def test_a_store_that_lost_a_payload_keeps_it_in_the_home(home, lie):
-    """A pin that is gone, a block that is gone or other bytes under its CID: the payload stays here."""
-    with FakeDaemon() as daemon:
-        programs.run(home, 'configure(kubo=KUBO); log.info("kept")', KUBO=daemon.url).clean()
-        [log] = oracle.read_home(home)["logs"]
-        store = daemon.store
-        [payload] = [cid for cid in store.blocks if cid.text == log.batches[0].manifest["payload"]]
-        [manifest] = [cid for cid in store.pins if cid.text == log.batches[0].cid]
-        if lie == "unpinned":
-            del store.pins[manifest]
-        elif lie == "lost":
-            del store.blocks[payload]
-        else:
-            store.blocks[payload] = hashlib.sha256(store.blocks[payload]).digest()
-        asked_for = manifest.text if lie == "unpinned" else payload.text
-        retaining(home, daemon.url, 0, lambda: any(asked_for == each.query.get("arg") for each in daemon.asked))
-
-    [log] = oracle.read_home(home)["logs"]
-    assert ["kept", "r0"] == [record["event"] for record in log.records]
-
-
-def test_a_store_that_is_silent_about_old_payloads_holds_up_no_sealing(home):
-    """While the keeper waits for an answer about what may leave, new records are sealed as ever."""
-    with FakeDaemon() as daemon:
-        programs.run(home, 'configure(kubo=KUBO); log.info("kept")', KUBO=daemon.url).clean()
-        daemon.always("pin/ls", Said(then="hang"))
-
-        def sealed() -> bool:
-            asked = any(each.command == "pin/ls" for each in daemon.asked)
-            return asked and 1 < len(_manifests(home))
-
-        retaining(home, daemon.url, 0, sealed)
-
-    assert ["kept", "r0"] == [record["event"] for record in oracle.sealed_records(home)]
 
 
 def test_an_unreadable_token_is_no_secret_in_the_home(home):
