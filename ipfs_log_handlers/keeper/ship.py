@@ -145,7 +145,7 @@ class Shipper:
             there = await self._already_there(parcels, with_head=with_head)
             if there:
                 self._unknown.discard(mark.log)
-                moves = with_head and there[-1] is parcels[-1]
+                moves = with_head and await self._has_head(there[-1], mark, known=there[-1] is parcels[-1])
                 return await self._confirm(room, shelf, mark, there, time.monotonic() - begun, moves_head=moves)
         self._unknown.add(mark.log)
         try:
@@ -163,6 +163,12 @@ class Shipper:
         known = await self.store.pinned([*(parcel.facts.cid for parcel in parcels), *([head_cid] if with_head else [])])
         headless = with_head and head_cid not in known
         return [parcel for parcel in parcels if parcel.facts.cid in known and not (headless and parcel is parcels[-1])]
+
+    async def _has_head(self, parcel: _Parcel, mark: Mark, *, known: bool) -> bool:
+        """Whether the call whose answer was lost has pinned a newer head block with its last batch, which this is."""
+        if parcel.index <= max((mark.upto, *mark.beyond)):
+            return False
+        return known or parcel.facts.head_cid in await self.store.pinned([parcel.facts.head_cid])
 
     def _pack(
         self, shelf: Shelf, mark: Mark, missing: Sequence[int]
