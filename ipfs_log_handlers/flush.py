@@ -21,7 +21,7 @@ from ipfs_log_handlers.home.segments import SegmentName
 from ipfs_log_handlers.logging_lock import inside_dictconfig
 from ipfs_log_handlers.stores.address import store_name
 
-__all__ = ["Source", "Waiter", "flush"]
+__all__ = ["Archives", "Source", "Waiter", "flush"]
 
 _POLL_FIRST: Final = 0.002
 _POLL_LONGEST: Final = 0.05
