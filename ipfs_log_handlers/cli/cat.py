@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from ipfs_log_handlers.cli.archived import chosen, put
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
 from ipfs_log_handlers.cli.output import complain, neutral, put_bytes, safe_json
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.reading.archives import find, versions
 from ipfs_log_handlers.reading.dataset import Dataset, Gap, with_subsystem
 
 __all__ = ["command"]
@@ -25,14 +28,39 @@ _COLOURS: Final = {"debug": "bright_black", "warning": "yellow", "error": "red",
 @subsystems_argument
 @click.option("--cid", metavar="CID", help="Only the batch with this manifest or payload.")
 @click.option("--sealed", is_flag=True, help="Leave out what is not in a batch yet.")
+@click.option("--archive", "name", metavar="NAME", help="The bytes of what was archived as NAME, not records.")
+@click.option("--as-of", "when", metavar="WHEN", help="Its version: VERSION, CID, or newest at a time (UTC).")
+@click.option("--path", default="", metavar="PATH", help="A file in it, when it is a directory.")
+@click.option("--to", "target", metavar="PATH", type=click.Path(path_type=Path), help="Write it there, not to stdout.")
 @verb
-def command(place: Place, subsystems: tuple[str, ...], cid: str | None, sealed: bool) -> int:  # noqa: FBT001
+def command(
+    place: Place,
+    subsystems: tuple[str, ...],
+    cid: str | None,
+    sealed: bool,  # noqa: FBT001
+    name: str | None,
+    when: str | None,
+    path: str,
+    target: Path | None,
+) -> int:
     """Records in log order, verified before they are printed; then those still in the spool.
 
     A batch that cannot be shown is told on stderr, and those behind it go on: exit code 5 when it has left the home
     and no store gave it, 3 when it is damaged.
+
+    With --archive, or the --cid of an archive, the bytes of an archived file, each block verified before it is
+    printed; WHEN is 1.4, bafy…, 2026-03-02 or 2026-03-02T17:40. `ipfs-logs log` lists names and versions.
     """
     home = place.home
+    if name is None and when is not None:
+        raise click.UsageError("--as-of is the version of an archive: name it with --archive NAME")
+    archive = chosen(home, name, when) if name is not None else None if cid is None else find(home, Cid.from_user(cid))
+    if archive is not None:
+        return put(archive, path, target)
+    if name is not None:
+        return 1
+    if path or target is not None:
+        raise click.UsageError("--path and --to are for archives: name one with --archive NAME")
     names = [room.name for room in chosen_rooms(home, subsystems)]
     gaps: list[Gap] = []
 
@@ -42,12 +70,14 @@ def command(place: Place, subsystems: tuple[str, ...], cid: str | None, sealed: 
 
     shown = 0
     with Dataset(home, on_gap) as dataset:
-        put = _put_json if place.json else _Terminal(single=len(names) == 1 or cid is not None).put
-        for name, line in _lines(home, dataset, names, cid, sealed_only=sealed):
-            put(line, name)
+        show = _put_json if place.json else _Terminal(single=len(names) == 1 or cid is not None).put
+        for subsystem, line in _lines(home, dataset, names, cid, sealed_only=sealed):
+            show(line, subsystem)
             shown += 1
     if gaps:
         return 3 if any(gap.kind == "damaged" for gap in gaps) else 5
+    if not shown and versions(home, names):
+        complain("no record here, but archives: `ipfs-logs log` lists them, `ipfs-logs cat --archive NAME` reads one")
     return 0 if shown else 1
 
 

@@ -39,11 +39,20 @@ class Place:
         Raises:
             click.UsageError: there is none, or more than one and none was named.
         """
+        found = self.home_to_make
+        if not found.path.is_dir():
+            raise click.UsageError(f"there is no home at {found.path}")
+        return found
+
+    @property
+    def home_to_make(self) -> Home:
+        """The home, which need not be there yet where one was named.
+
+        Raises:
+            click.UsageError: none was named, and there is none, or more than one.
+        """
         named = self.given or os.environ.get("IPFS_LOGS_HOME")
-        path = Path(named).expanduser().absolute() if named else _only_home()
-        if not path.is_dir():
-            raise click.UsageError(f"there is no home at {path}")
-        return Home(path)
+        return Home(Path(named).expanduser().absolute() if named else _only_home())
 
 
 def _only_home() -> Path:

@@ -10,6 +10,7 @@ import click
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
 from ipfs_log_handlers.cli.output import complain, count, moment, put_json, size, table
 from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.format.manifest import UNIXFS
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.keeper.draft import rfc3339
 from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
@@ -79,7 +80,7 @@ def _row(each: dict[str, Any]) -> tuple[str, ...]:
         each["subsystem"],
         str(each["index"]),
         moment(each["sealed"]),
-        count(each["records"]),
+        "archive" if each["encoding"] == UNIXFS else count(each["records"]),
         size(each["size"]),
         size(each["raw"]),
         each["state"],

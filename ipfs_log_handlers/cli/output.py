@@ -13,6 +13,7 @@ import click
 __all__ = [
     "age",
     "bar",
+    "byte_bar",
     "complain",
     "count",
     "moment",
@@ -111,11 +112,26 @@ def moment(text: str) -> str:
 
 
 def bar(label: str) -> Any:
-    """A progress bar on stderr; `None` when that is no terminal."""
+    """A progress bar on stderr that counts things; `None` when that is no terminal."""
     if not sys.stderr.isatty():
         return None
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import MofNCompleteColumn, TimeElapsedColumn
 
-    columns = (TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return _progress(label, MofNCompleteColumn(), TimeElapsedColumn())
+
+
+def byte_bar(label: str) -> Any:
+    """A progress bar on stderr that counts bytes, with their speed; `None` when that is no terminal."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.progress import DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    return _progress(label, DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+
+
+def _progress(label: str, *columns: Any) -> Any:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    return Progress(TextColumn(escape(label)), BarColumn(), *columns, console=Console(stderr=True), transient=True)

@@ -26,12 +26,13 @@ from ipfs_log_handlers.reading.batch import Blocks
 from ipfs_log_handlers.reading.fetch import Fetcher
 from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of
 
-__all__ = ["Version", "as_of", "entry_at", "find", "opened", "restore", "versions"]
+__all__ = ["Get", "Version", "as_of", "entry_at", "find", "opened", "restore", "versions"]
 
 _MOST_UNKNOWN: Final = 1 << 40
 """Bytes of an archive whose size nobody in the home knows."""
 
 Get = Callable[[Cid], bytes]
+"""Gives a block by its CID, hashed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
