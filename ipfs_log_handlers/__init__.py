@@ -6,6 +6,8 @@ eventdict.py                what structlog's event dicts hold
 tracing.py                  the ids of the span it belongs to
 writer.py                   the line becomes durable
 native.py                   locks and threads that gevent does not replace
+manager.py, rotator.py      files come in: store(…), and what logging rotates away
+archiver.py                 a file or directory becomes durable
 process.py                  this process in a home: writers, keeper's thread, one deadline
 subsystems/                 what each subsystem logs
 format/                     what the bytes mean

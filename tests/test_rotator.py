@@ -1,0 +1,173 @@
+"""Rotators: every file that logging rotates away is in the chain, and logging goes on whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import logging.handlers
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipfs_log_handlers.errors import ConfigurationError
+from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.process import HomeProcess
+from ipfs_log_handlers.reading import archives as reading
+from ipfs_log_handlers.rotator import Rotator, archiving
+from tests import programs
+from tests.archived import sealed, verified
+from tests.lying import LyingDaemon
+from tests.reading import homes
+from tests.workshop import refuse
+
+
+@pytest.fixture(autouse=True)
+def _forget(home):
+    yield
+    HomeProcess.forget(home)
+
+
+def lines_of(home: Path) -> list[str]:
+    """The lines in all archives, oldest first."""
+    found = []
+    for version in reading.versions(Home(home)):
+        with reading.opened(version) as get:
+            found += get(version.root).decode().splitlines()
+    return found
+
+
+def log_to(handler: logging.Handler, numbers: range) -> None:
+    """Log numbers through a handler of no logger."""
+    for number in numbers:
+        handler.handle(logging.LogRecord("t", 20, "", 0, "line %03d", (number,), None))
+
+
+@pytest.mark.parametrize("kind", ["size", "time"])
+def test_each_rotated_file_is_archived(home, tmp_path, kind):
+    """Every line that was logged is in one archive or in the file at hand; the files are renamed as always."""
+    path = tmp_path / "app.log"
+    handler: logging.handlers.BaseRotatingHandler
+    if kind == "size":
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=100, backupCount=2)
+    else:
+        handler = logging.handlers.TimedRotatingFileHandler(path, when="D", backupCount=2)
+    rotator = handler.rotator = Rotator("wal", component="shop", home=home, keeper="none", metadata={"k": 1})
+    for start in range(0, 50, 5):
+        log_to(handler, range(start, start + 5))
+        if kind == "time":
+            assert isinstance(handler, logging.handlers.TimedRotatingFileHandler)
+            handler.rolloverAt -= 1_000_000
+    handler.close()
+
+    every = [f"line {number:03}" for number in range(50)]
+    assert every == lines_of(home) + path.read_text().splitlines()
+    assert (rotator.archived, rotator.failed) == (len(reading.versions(Home(home))), 0)
+    assert rotator.archived >= 4
+    assert 2 <= len(list(tmp_path.glob("app.log*"))) <= 3
+    homes.seal(home)
+    metas = [each["meta"] for each in sealed(home, "wal")]
+    assert {("app.log", "shop", "wal_partition")} == {(each["name"], each["component"], each["type"]) for each in metas}
+    assert len({each["version"] for each in metas}) == len(metas)
+    assert 0 == verified(home)
+
+
+def test_disk_that_refuses_stops_no_logging(home, tmp_path, monkeypatch):
+    """A file that cannot be archived is rotated all the same, counted, and the next one is archived again."""
+    path = tmp_path / "app.log"
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=100, backupCount=100)
+    rotator = handler.rotator = Rotator(home=home, keeper="none")
+    with monkeypatch.context() as patch:
+        refuse(patch, "fdatasync", OSError(28, "No space left on device"))
+        log_to(handler, range(20))
+    assert (0, 1) == (rotator.archived, rotator.failed)
+    assert "No space left" in str(rotator.last_error)
+    log_to(handler, range(20, 40))
+    handler.close()
+
+    kept = "".join(each.read_text() for each in tmp_path.glob("app.log*")).splitlines()
+    assert [f"line {number:03}" for number in range(40)] == sorted(kept)
+    assert lines_of(home)
+    assert 1 == rotator.failed
+
+
+def test_what_comes_then(home, tmp_path):
+    """Another step in place of the rename is called with the two paths, when the file is archived."""
+    seen: list[tuple[str, str, int]] = []
+    rotator = Rotator(home=home, keeper="none", then=lambda source, to: seen.append((source, to, rotator.archived)))
+    path = tmp_path / "app.log"
+    path.write_text("x")
+    rotator(str(path), "there")
+    rotator(str(tmp_path / "missing"), "nowhere")
+
+    assert [(str(path), "there", 1)] == seen
+    assert 0 == rotator.failed
+
+
+def configuration(path: Path, home: Path, **more: Any) -> dict[str, Any]:
+    """A dictConfig that could stand in a JSON file."""
+    handler = {
+        "()": "ipfs_log_handlers.rotator.archiving",
+        "filename": str(path),
+        "backupCount": 3,
+        "archive": {"home": str(home), "component": "shop"},
+    }
+    made = {"handlers": {"f": {**handler, **more}}, "root": {"handlers": ["f"], "level": "INFO"}}
+    return json.loads(json.dumps({"version": 1, "disable_existing_loggers": False, **made}))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"maxBytes": 100}, {"class": "logging.handlers.TimedRotatingFileHandler", "when": "S"}],
+    ids=["size", "time"],
+)
+def test_by_configuration_alone(home, tmp_path, more):
+    """A dictConfig of plain values is enough; at the end of the program everything is shipped."""
+    with LyingDaemon() as daemon:
+        config = configuration(tmp_path / "app.log", home, **more)
+        config["handlers"]["f"]["archive"]["kubo"] = daemon.url
+        body = """
+            logging.config.dictConfig(CONFIG)
+            for number in range(30): log.info("line %03d", number)
+            for each in logging.getLogger().handlers: each.doRollover()
+        """
+        programs.run(home, body, CONFIG=config).clean()
+        blocks = set(daemon.store.blocks)
+
+    found = reading.versions(Home(home))
+    assert [f"line {number:03}" for number in range(30)] == lines_of(home)
+    assert {"shipped"} == {each.state for each in found}
+    assert {each.root for each in found} <= blocks
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"class": "logging.FileHandler"}, "not a handler that rotates"),
+        ({"class": "no.such.Handler"}, "no such handler"),
+        ({"archive": {"subsystm": "wal"}}, "'subsystem' perhaps"),
+        ({"archive": {"subsystem": "wall"}}, "'wal' perhaps"),
+    ],
+)
+def test_wrong_configuration(home, tmp_path, more, told):
+    """What is wrong in a configuration is named, and no file is opened."""
+    with pytest.raises(ValueError, match="handler 'f'") as caught:
+        logging.config.dictConfig(configuration(tmp_path / "app.log", home, **more))
+
+    assert isinstance(caught.value.__cause__, ConfigurationError)
+    assert told in str(caught.value.__cause__)
+    assert not (tmp_path / "app.log").exists()
+
+
+def test_factory_makes_the_handler_that_was_asked_for(home, tmp_path):
+    """The factory takes the class itself as well as its name, and the size-based one by default."""
+    by_class = archiving(
+        {"home": home}, **{"class": logging.handlers.TimedRotatingFileHandler}, filename=tmp_path / "a", delay=True
+    )
+    default = archiving({"home": home}, filename=tmp_path / "b", delay=True)
+
+    assert type(by_class) is logging.handlers.TimedRotatingFileHandler
+    assert type(default) is logging.handlers.RotatingFileHandler
+    for each in (by_class, default):
+        each.close()
