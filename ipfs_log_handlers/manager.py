@@ -88,8 +88,8 @@ class DatasetsManager:
         Args:
             path: the file or directory.
             metadata: anything that JSON can hold, at most 8 KiB. `type` chooses the subsystem, `name` and `version`
-                say what it is a version of (without a name the last part of the path), `parent` and `transformations`
-                what it was made from; all of it stands in the manifest.
+                say what it is a version of (without a name the type, else the last part of the path), `parent` and
+                `transformations` what it was made from; all of it stands in the manifest.
             data: the bytes, in place of a path.
             subsystem: whose log it goes into; `None`: as the `type` says, else `logs`.
             component: which part of a program it is of.
@@ -312,7 +312,7 @@ def _facts(metadata: dict[str, Any], name: str | None, component: str | None) ->
 
     steps = metadata.get("transformations")
     return Facts(
-        name=_text(metadata, "name") or name,
+        name=_text(metadata, "name") or _text(metadata, "type") or name,
         version=_text(metadata, "version"),
         parent=_text(metadata, "parent"),
         transformations=tuple(steps) if isinstance(steps, (list, tuple)) else (),

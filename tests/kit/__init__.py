@@ -1,0 +1,1 @@
+"""The real `ipfs_kit_py`."""
