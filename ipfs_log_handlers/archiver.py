@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from ipfs_log_handlers.format.directory import Directory, Link, Symlink
 from ipfs_log_handlers.home import archives, disk
 from ipfs_log_handlers.home.archives import Archive, ArchiveName
 from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.native import RLock
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
 __all__ = ["Archiver", "Facts", "plain_json"]
@@ -110,7 +110,7 @@ class Archiver:
 
     def after_fork_in_child(self) -> None:
         """Begin as a process that has made no archive."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._newest: ArchiveName | None = None
         self._waiting: set[ArchiveName] = set()
 

@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-import threading
 import types
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError
+from ipfs_log_handlers.native import RLock
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import DEFAULT, Subsystem
 
@@ -348,7 +348,7 @@ def _now() -> str:
 
 # -- where others look for it
 
-_guard = threading.RLock()
+_guard = RLock()
 _configured: dict[str, Any] = {}
 _shared: DatasetsManager | None = None
 _disabled: DatasetsManager | None = None
@@ -425,7 +425,7 @@ def install() -> types.ModuleType:
 
 def _after_fork_in_child() -> None:
     global _guard  # noqa: PLW0603 - the thread that may have held it is not here
-    _guard = threading.RLock()
+    _guard = RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -135,7 +135,7 @@ class TestArchive:
         os.close(screen)
 
         assert 0 == process.returncode
-        assert b"MB/s" in shown
+        assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" * 9 in shown.decode()
         assert b"large.log 1: file, 30.0 MiB, sealed: bafy" in shown
 
 
