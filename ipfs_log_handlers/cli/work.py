@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -51,6 +52,7 @@ class Shipping:
         self._success = time.monotonic()
         self._sizes = {room.name: Spool(room).sizes() for room in home.rooms()}
         self._troubles: dict[str, str] = {}
+        self._signals = _Signals()
         self._candidate = Candidate(home, NoGuest(token).token)
         self._keeper_elsewhere: str | None = None
         self._marks: dict[tuple[str, str], Mark] = {}
@@ -74,18 +76,23 @@ class Shipping:
     def run(self, timeout: float) -> int:
         """Ship until nothing is left, or nothing has gone well for `timeout` seconds; the exit code."""
         self._success = time.monotonic()
+        with self._signals:
+            return self._run(timeout)
+
+    def _run(self, timeout: float) -> int:
         while True:
             held = lock.take(self._home)
             if held is None:
                 self._ask_other(timeout)
             else:
                 try:
-                    if _keep(held, self, timeout) is not None:
-                        return 130
+                    _keep(held, self, self._signals, timeout)
                 finally:
                     held.release()
             if next(self._left(), None) is None:
                 return 0
+            if self._signals.caught:
+                return 130
             if time.monotonic() - self._success >= timeout or not self._worth_trying():
                 return 4
             time.sleep(min(_BETWEEN_TRIES, timeout))
@@ -192,6 +199,7 @@ class Shipping:
             while (
                 next(self._left(), None) is not None
                 and self.patience(timeout) > 0
+                and not self._signals.caught
                 and lock.holder(self._home) is not None
             ):
                 self._candidate.offer()
@@ -218,40 +226,52 @@ class Shipping:
                         )
 
 
-def _keep(held: lock.KeeperLock, shipping: Shipping, timeout: float) -> int | None:
-    """Be the keeper until all is shipped or tried, or there was no success for too long; the signal that came."""
+class _Signals:
+    """SIGINT and SIGTERM, noted as long as the block lasts: none is lost between two tries, each a loop of its own."""
 
-    async def work() -> int | None:
+    def __init__(self) -> None:
+        self.caught = False
+        self.stop: Callable[[], object] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        with contextlib.suppress(ValueError):  # outside the main thread nothing can be caught
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, *_: object) -> None:
+        self.caught = True
+        if self.stop is not None:
+            self.stop()
+
+
+def _keep(held: lock.KeeperLock, shipping: Shipping, signals: _Signals, timeout: float) -> None:
+    """Be the keeper until all is shipped or tried, a signal came, or there was no success for too long."""
+
+    async def work() -> None:
         keeper = shipping.keeper(held)
-        caught = _catch_signals(keeper)
+        signals.stop = functools.partial(asyncio.get_running_loop().call_soon_threadsafe, keeper.begin_stop)
         watch = asyncio.ensure_future(_watch_patience(keeper, shipping, timeout))
         try:
             with contextlib.suppress(LostLockError):
-                await keeper.run(until_done=True)
+                if not signals.caught:
+                    await keeper.run(until_done=True)
         finally:
+            signals.stop = None
             watch.cancel()
             shipping.note(keeper)
-        return caught[0] if caught else None
 
-    return asyncio.run(work())
+    asyncio.run(work())
 
 
 async def _watch_patience(keeper: Keeper, shipping: Shipping, timeout: float) -> None:
     while (left := shipping.patience(timeout)) > 0:  # noqa: ASYNC110 - each success moves the deadline
         await asyncio.sleep(left)
     keeper.begin_stop()
-
-
-def _catch_signals(keeper: Keeper) -> list[int]:
-    """Let a signal end the keeper after the step at hand; the signals that came."""
-    caught: list[int] = []
-
-    def stop(number: int) -> None:
-        caught.append(number)
-        keeper.begin_stop()
-
-    _on_signals(stop)
-    return caught
 
 
 def retry_set_aside(home: Home, given: tuple[str, ...] | None) -> None:

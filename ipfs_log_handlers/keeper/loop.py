@@ -129,6 +129,7 @@ class Keeper:
         self._shippers: dict[str, Shipper] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wakers: dict[str, asyncio.Event] = {}
+        self._calling: set[str] = set()
         self._delays: dict[str, Iterator[float]] = {}
         self._house: asyncio.Task[None] | None = None
         self._asked: _Asked | None = None
@@ -327,7 +328,7 @@ class Keeper:
                 except ConfigurationError as error:
                     self.troubles[address] = str(error)
                     continue
-                self._shippers[address] = Shipper(store)
+                self._shippers[address] = Shipper(store, self._delivered)
                 self._wakers[address] = asyncio.Event()
                 self._wakers[address].set()
             task = self._tasks.get(address)
@@ -360,17 +361,16 @@ class Keeper:
         while progress:
             progress = False
             for room in self._rooms_of(shipper.store.address):
+                self._calling.add(shipper.store.address)
                 try:
                     delivered = await shipper.ship_some(room)
+                    progress |= delivered is not None
+                    if delivered:
+                        self._delays[shipper.store.address] = _delays()
                 except (OSError, FormatError) as error:
                     failed = error
-                    continue
-                progress |= delivered is not None
-                if delivered:
-                    self._delays[shipper.store.address] = _delays()
-                for each in delivered or ():
-                    if self._delivered is not None:
-                        self._delivered(each)
+                finally:
+                    self._calling.discard(shipper.store.address)
         self._wake.set()
         if failed is not None:
             raise failed
@@ -397,13 +397,14 @@ class Keeper:
         waker.set()
 
     def _done(self) -> bool:
-        """Whether everything asked for is sealed, and every store has it or could not be reached."""
+        """Whether everything asked for is sealed, and every store is done or could not be reached."""
         if self._asked is None:
             return True
         if any(name not in self.troubles for name in self._asked.sizes):
             return False
         return all(
-            address in self._asked.tried or not any(map(shipper.missing, self._rooms_of(address)))
+            address in self._asked.tried
+            or not (address in self._calling or any(map(shipper.missing, self._rooms_of(address))))
             for address, shipper in self._shippers.items()
         )
 

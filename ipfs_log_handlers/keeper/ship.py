@@ -9,7 +9,7 @@ it go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -80,10 +80,16 @@ def newest_of(shelf: Shelf) -> tuple[str, int] | None:
 
 
 class Shipper:
-    """Ships the logs of a home to one store. One keeper at a time uses it, in its event loop."""
+    """Ships the logs of a home to one store. One keeper at a time uses it, in its event loop.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: the store.
+        told: called for each batch as its confirmation is noted.
+    """
+
+    def __init__(self, store: Store, told: Callable[[Delivered], None] | None = None) -> None:
         self.store = store
+        self._told = told
         self._most: dict[str, int] = {}
         self._named: dict[tuple[str, int], int] = {}
         self._unknown: set[str] = set()
@@ -225,9 +231,7 @@ class Shipper:
         self._keep(shelf, mark.confirm(parcel.index for parcel in parcels))
         if mark.log in self._most:
             self._most[mark.log] = min(MOST_BATCHES, self._most[mark.log] * 2)
-        if old is not None and old != mark.head:
-            await self._unpin(old)
-        return [
+        delivered = [
             Delivered(
                 subsystem=room.name,
                 index=parcel.index,
@@ -237,6 +241,12 @@ class Shipper:
             )
             for parcel in parcels
         ]
+        if self._told is not None:
+            for each in delivered:
+                self._told(each)
+        if old is not None and old != mark.head:
+            await self._unpin(old)
+        return delivered
 
     async def _unpin(self, head_cid: str) -> None:
         """Best effort: a head block too many is a few hundred bytes."""
