@@ -230,16 +230,16 @@ def write_all(descriptor: int, data: bytes) -> int:
     return len(data)
 
 
-def replace(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Put a whole file in the place of another in one step; with `sync`, so that it survives a power cut."""
+def replace(path: Path, data: bytes | Iterator[bytes], *, sync: bool = True) -> None:
+    """Put a whole file, or the pieces of one, in the place of another in one step; `sync`: it survives a power cut."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         if sync:
-            write_new(fresh, [data])
+            write_new(fresh, [data] if isinstance(data, bytes) else data)
         else:
             descriptor = new_file(fresh, os.O_WRONLY | os.O_TRUNC)
             try:
-                write_all(descriptor, data)
+                write_all(descriptor, data if isinstance(data, bytes) else b"".join(data))
             finally:
                 os.close(descriptor)
         os.rename(fresh, path)

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError, HomeError, StoreError, VerificationError
+from ipfs_log_handlers.format import car
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk, head, keys, quarantine, segments, settings, shipped
@@ -22,7 +25,7 @@ from ipfs_log_handlers.home.layout import Home, Room, Shelf
 from ipfs_log_handlers.home.lock import KeeperLock
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.shipped import Mark
-from ipfs_log_handlers.keeper.salvage import salvage
+from ipfs_log_handlers.keeper.salvage import salvage, salvage_archive
 from ipfs_log_handlers.keeper.spool import Spool
 from ipfs_log_handlers.keeper.succession import end_log
 from ipfs_log_handlers.reading.damage import Damage, find, leftovers
@@ -145,12 +148,31 @@ class _Room:
         readable = False
         with suppress(FormatError, FileNotFoundError):
             readable = bool(batches.facts(index))
+        if found.archive is not None and readable:
+            return await self._archive(each, batches.payload_file(index), found.archive)
         if found.missing and readable:
             return self._told(each, done=False, told=f"{each.found}; block {found.missing[0]} is nowhere")
         kept = f"; the damaged file is {quarantine.keep(self._room.quarantine, each.path).name}" if data else ""
         batches.write_anew(index, found.manifest, found.head, found.blocks)
         if found.missing:
             return self._told(each, done=False, told=f"only its manifest is left{kept}")
+        if found.archive is not None:
+            return await self._archive(each, batches.payload_file(index), found.archive)
+        return self._told(each, done=True, told=f"rebuilt, each block as it was{kept}")
+
+    async def _archive(self, each: Damage, path: Path, root: Cid) -> Repair:
+        """Put the blocks of an archived file or directory together again, where they are not as they were."""
+        kept = ""
+        with ExitStack() as stack:
+            stream = None
+            with suppress(FileNotFoundError):
+                stream = stack.enter_context(disk.stream(path))
+            found = await salvage_archive(stream, root, self._fetch)
+            if isinstance(found, Cid):
+                return self._told(each, done=False, told=f"{each.found}; block {found} is nowhere")
+            if stream is not None:
+                kept = f"; the damaged file is {quarantine.keep(self._room.quarantine, path).name}"
+            disk.replace(path, chain([car.header([root])], (car.section(*block) for block in found)))
         return self._told(each, done=True, told=f"rebuilt, each block as it was{kept}")
 
     async def _fetch(self, cid: Cid) -> bytes | None:

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from ipfs_log_handlers.errors import FormatError
-from ipfs_log_handlers.format import merkle, unixfs, varint
+from ipfs_log_handlers.format import car, directory, merkle, varint
+from ipfs_log_handlers.format.car import SupportsSeek
 from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of
-from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, Cid
+from ipfs_log_handlers.format.cid import DAG_CBOR, Cid
 from ipfs_log_handlers.format.head import Head
-from ipfs_log_handlers.format.manifest import Manifest
+from ipfs_log_handlers.format.manifest import UNIXFS, Manifest
 
-__all__ = ["Salvaged", "salvage"]
+__all__ = ["MOST_FETCHED", "Salvaged", "salvage", "salvage_archive"]
 
 _PLACE: Final = re.compile(
     rb"(?=\x01[\x55\x70\x71]\x12\x20|[^\x01][\x55\x70\x71]\x12\x20|\x01[^\x55\x70\x71]\x12\x20"
@@ -29,6 +31,8 @@ _PLACE: Final = re.compile(
 """How a CID of ours begins, or began before one of its bytes was damaged; the block stands behind its 36 bytes."""
 _CID: Final = 36
 _MOST: Final = 2 << 20
+MOST_FETCHED: Final = 256 << 20
+"""Bytes of one archive that are fetched from stores; of a larger one that is lost as a whole, `ipfs get` is the way."""
 
 Fetch = Callable[[Cid], Awaitable[bytes | None]]
 """A block from a store, rehashed; `None` when none gives it."""
@@ -46,6 +50,8 @@ class Salvaged:
     """Manifest, head block, evidence, payload, as they stand in a CAR."""
     missing: tuple[Cid, ...]
     """Blocks of payload or evidence that are lost."""
+    archive: Cid | None = None
+    """Root of the archived file or directory, whose blocks lie in a file of their own."""
 
 
 async def salvage(
@@ -67,7 +73,8 @@ async def salvage(
     places = [match.start() for match in _PLACE.finditer(data)]
 
     async def get(cid: Cid) -> bytes | None:
-        return _block(data, places, cid) or await fetch(cid)
+        found = _block(data, places, cid)
+        return await fetch(cid) if found is None else found
 
     roots = list(_cids(data, places))
     cid, manifest = await _manifest(log, index, [named] if named is not None else roots, get)
@@ -76,19 +83,55 @@ async def salvage(
     head = await _head(log, index, cid, manifest, roots, key, get)
     if head is None:
         return None
-    blocks, missing = [(cid, manifest.encode()), (Cid.of(DAG_CBOR, head), head)], list[Cid]()
-    wanted = [*manifest.evidence, manifest.payload]
+    blocks = {cid: manifest.encode(), Cid.of(DAG_CBOR, head): head}
+    wanted = [*manifest.evidence, *([] if manifest.encoding == UNIXFS else [manifest.payload])]
+    missing = []
     while wanted:
         each = wanted.pop(0)
         block = await get(each)
         if block is None:
             missing.append(each)
-            continue
-        if each not in dict(blocks):
-            blocks.append((each, block))
-        if each.codec == DAG_PB:
-            wanted[:0] = [link for link, _ in unixfs.decode_node(block).links]
-    return Salvaged(cid, Cid.of(DAG_CBOR, head), tuple(blocks), tuple(missing))
+        elif each not in blocks:
+            blocks[each] = block
+            wanted[:0] = [link for link, _ in directory.links(each, block)]
+    archive = manifest.payload if manifest.encoding == UNIXFS else None
+    return Salvaged(cid, Cid.of(DAG_CBOR, head), tuple(blocks.items()), tuple(missing), archive)
+
+
+async def salvage_archive(stream: SupportsSeek | None, root: Cid, fetch: Fetch) -> Iterator[tuple[Cid, bytes]] | Cid:
+    """The blocks of an archived file or directory, root first; or one that is nowhere.
+
+    Args:
+        stream: what is left of its file, open until the blocks were taken.
+        root: the payload of its manifest.
+        fetch: as for `salvage`. What is fetched is held in memory, `MOST_FETCHED` bytes at most.
+    """
+    places: dict[Cid, tuple[int, int]] = {}
+    with suppress(FormatError):
+        for cid, offset, size in car.scan(stream) if stream is not None else ():
+            places[cid] = (offset, size)
+    fetched: dict[Cid, bytes] = {}
+
+    def here(cid: Cid) -> bytes | None:
+        if stream is None or cid not in places:
+            return fetched.get(cid)
+        stream.seek(places[cid][0])
+        block = stream.read(places[cid][1])
+        return block if cid.matches(block) else fetched.get(cid)
+
+    order, waiting = dict.fromkeys([root]), [root]
+    while waiting:
+        cid = waiting.pop()
+        block = here(cid)
+        if block is None:
+            block = await fetch(cid)
+            if block is None or sum(map(len, fetched.values())) > MOST_FETCHED:
+                return cid
+            fetched[cid] = block
+        fresh = [link for link, _ in directory.links(cid, block) if link not in order]
+        order.update(dict.fromkeys(fresh))
+        waiting += reversed(fresh)
+    return ((cid, here(cid) or b"") for cid in order)
 
 
 async def _manifest(log: str, index: int, candidates: Sequence[Cid], get: Fetch) -> tuple[Cid | None, Manifest | None]:

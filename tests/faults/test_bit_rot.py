@@ -19,6 +19,7 @@ from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.reading.dataset import Dataset, Gap
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests import oracle
+from tests.archived import managing
 from tests.cli.running import command, run
 from tests.faults import shim
 from tests.lying import LyingDaemon
@@ -228,6 +229,30 @@ def test_what_no_store_has(home):
     with Dataset(Home(home), gaps.append) as dataset:
         assert list(range(10, 20)) == homes.numbers(dataset.records("audit"))
     assert [0] == [gap.index for gap in gaps]
+
+
+def test_an_archive(home, tmp_path):
+    """Damage in the blocks of an archived directory is found in a store; each block comes back as it was."""
+    MemoryStore.forget()
+    tree = tmp_path / "tree"
+    (tree / "below").mkdir(parents=True)
+    for name, size in (("a", 3 << 20), ("b", 0), ("below/c", 100)):
+        (tree / name).write_bytes(random.Random(size).randbytes(size))
+    with managing(home, kubo=STORE) as manager:
+        manager.store(tree)
+    homes.ship(home, STORE)
+    [path] = home.rglob("*.payload.car")
+    whole = path.read_bytes()
+    chance = random.Random(2)
+    for at in [0, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(6))]:
+        path.write_bytes(flipped(whole, at, chance))
+        assert 2 == run("doctor", home=home).code
+        ended = run("doctor", "--repair", home=home)
+        assert 0 == ended.code, (at, ended.out)
+        assert oracle._car(whole) == oracle._car(path.read_bytes())
+    path.unlink()
+    assert 0 == run("doctor", home=home).code  # a store has confirmed it: it may have left the home
+    assert 0 == run("verify", home=home).code
 
 
 def test_leftovers(home):
