@@ -25,6 +25,7 @@ ARGUMENTS = {
     "ship": (["--timeout", "0.2"], ["--kubo", EVIL], ["--kubo", "memory:" + EVIL]),
     "doctor": ([], ["--kubo", EVIL]),
     "cat": ([], ["--cid", EVIL], [EVIL]),
+    "log": ([], [EVIL]),
 }
 
 
