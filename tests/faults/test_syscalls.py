@@ -33,18 +33,21 @@ BODY = """
     from ipfs_log_handlers.keeper.loop import NoGuest
     from ipfs_log_handlers.keeper.retain import retain
     from ipfs_log_handlers.keeper.thread import keep_now
+    from ipfs_log_handlers.manager import DatasetsManager
     from ipfs_log_handlers.stores import open_store
     late.load(); late.load_for_stores()
     shim = ctypes.CDLL(None)
+    settings = {"kubo": KUBO, "keeper": "none", "batch": {"records": 5}, "flush_timeout": 1.0, **SETTINGS}
 
     def begin(home):
         global HOME
         HOME = str(home)
-        configure(kubo=KUBO, keeper="none", batch={"records": 5}, flush_timeout=1.0, **SETTINGS)
+        configure(**settings)
         [one] = logging.getLogger().handlers
         return one
 
     def keep(home):
+        if settings["keeper"] == "thread": return logging.getLogger().handlers[0].flush()
         with contextlib.suppress(OSError, FormatError):
             keep_now(Home(home), NoGuest(), timeout=20.0)
 
@@ -57,6 +60,10 @@ BODY = """
         with contextlib.suppress(OSError, FormatError):
             asyncio.run(work())
 
+    def archive(home, board):
+        found = DatasetsManager(home=home, **settings).store(data=b"archived" * 1000, subsystem="logs")
+        if found["success"]: os.write(board, b"archived %s\\n" % found["cid"].encode())
+
     def story(home, board):
         one = begin(home)
         def say(first, last):
@@ -67,11 +74,11 @@ BODY = """
                 word = b"dropped" if sum(lost(one).values()) > before else b"kept"
                 os.write(board, b"%s %d\\n" % (word, i))
         say(0, 12); keep(home)
-        say(12, 20); keep(home)
+        say(12, 20); archive(home, board); keep(home)
         let_go(home)
         say(20, 24)
         logging.shutdown()
-        keep(home)
+        if settings["keeper"] == "none": keep(home)
         os.write(board, b"lost %s\\n" % json.dumps(lost(one)).encode())
         os.write(board, b"seen %d\\n" % shim.faults_seen())
 
@@ -185,6 +192,9 @@ def check(home: Path, fault: Fault, daemon: LyingDaemon) -> dict[str, int]:
         batch.lines = batch.lines or oracle._payload(
             batch.manifest, {}, lambda cid: daemon.store.blocks[Cid.parse(cid)]
         )
+    archived = [name for word, name in told if word == "archived"]
+    found = [str(batch.manifest["payload"]) for batch in log.batches if batch.manifest["encoding"] == "unixfs"]
+    assert archived == found or (not archived and len(found) == 1)
     midway = set(begun) - set(kept) - set(dropped)
     events = [record["event"] for record in log.records]
     assert len(midway) <= 1
@@ -246,3 +256,10 @@ def test_a_sample_of_all_calls(tmp_path):
 def test_every_call(tmp_path, durability):
     """Each fault at each call of the story."""
     assert sweep(tmp_path, None, 0, durability=durability) > 1000
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(5))
+def test_calls_beside_a_thread(tmp_path, seed):
+    """The same with the keeper in a thread of the program: which call it is that fails is then a matter of chance."""
+    assert sweep(tmp_path, random.Random(seed), 12, keeper="thread") > 100
