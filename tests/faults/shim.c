@@ -246,6 +246,23 @@ ssize_t write(int descriptor, const void *data, size_t length) {
 PWRITE(pwrite, off_t)
 PWRITE(pwrite64, off64_t)
 
+ssize_t read(int descriptor, void *data, size_t length) {
+    REAL(read);
+    char path[PATH_MAX];
+    if (!under_length || !path_of(descriptor, path)) return real(descriptor, data, length);
+    return meet("read") == FAIL ? -1 : real(descriptor, data, length);
+}
+
+#define PREAD(name, type)                                                                   \
+    ssize_t name(int descriptor, void *data, size_t length, type offset) {                  \
+        REAL(name);                                                                         \
+        char path[PATH_MAX];                                                                \
+        if (!under_length || !path_of(descriptor, path)) return real(descriptor, data, length, offset); \
+        return meet("read") == FAIL ? -1 : real(descriptor, data, length, offset);          \
+    }
+PREAD(pread, off_t)
+PREAD(pread64, off64_t)
+
 ssize_t writev(int descriptor, const struct iovec *parts, int count) {
     REAL(writev);
     char path[PATH_MAX];

@@ -108,6 +108,7 @@ BODY = """
         home = Path(NEXT_TO, name)
         child(story, home, told)
         child(next_start, home, {"FAULTS_AT": "0"})
+        (home / "reserve").unlink(missing_ok=True)  # thousands of homes must fit on the disk
 """
 
 
@@ -145,6 +146,9 @@ FAULTS = [
     Fault("EMFILE", "open", 0),
     Fault("EINTR", "open,write,fsync"),
     Fault("short", "write"),
+    Fault("EIO", "read"),
+    Fault("EIO", "read", 0),
+    Fault("EINTR", "read"),
 ]
 
 
