@@ -115,10 +115,14 @@ def _fits(name: str, value: object) -> bool:
 
 
 def load(path: Path, fallback: Policy) -> Policy:
-    """The policy in `settings.json`, else `fallback`."""
+    """The policy in `settings.json`; `fallback` where there is none, or a damaged one.
+
+    Raises:
+        OSError: it cannot be read now; whoever went on with the fallback would ship nowhere.
+    """
     try:
         return Policy.from_json(read(path), fallback)
-    except (OSError, FormatError):
+    except (FileNotFoundError, FormatError):
         return fallback
 
 

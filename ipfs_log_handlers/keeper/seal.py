@@ -148,9 +148,14 @@ class Sealer:
         self._headers.intersection_update(names)
         newest: Header | None = None
         for name in fresh:
-            self._headers.add(name)
-            with suppress(OSError, FormatError):
+            try:
                 header = segments.read_header(self.room.spool / name.file_name)
+            except OSError:
+                continue  # looked at again
+            except FormatError:
+                header = None
+            self._headers.add(name)
+            if header is not None:
                 ours = header.writer == name.writer and header.subsystem == self.room.name
                 if ours and header.started >= self._newest_header:
                     self._newest_header, newest = header.started, header

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Batch, Settings
 from ipfs_log_handlers.home import settings
 from ipfs_log_handlers.home.settings import Policy
+from tests.workshop import refuse
 
 FALLBACK = Policy.default(Path("/h"), "logs")
 GIVEN = Policy.of(
@@ -51,6 +53,15 @@ class TestPolicy:
         (tmp_path / "s").write_bytes(content)
         assert FALLBACK == settings.load(tmp_path / "s", FALLBACK)
         assert FALLBACK == settings.load(tmp_path / "missing", FALLBACK)
+
+    def test_not_readable_now(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 14: settings that cannot be read just now are no reason to go on with others."""
+        settings.store(tmp_path / "settings.json", FALLBACK)
+        refuse(monkeypatch, "open", OSError(errno.EMFILE, "too many"), times=1)
+        with pytest.raises(OSError, match="too many"):
+            settings.load(tmp_path / "settings.json", FALLBACK)
+        assert FALLBACK == settings.load(tmp_path / "settings.json", FALLBACK)
+        assert FALLBACK == settings.load(tmp_path / "missing.json", FALLBACK)
 
     @pytest.mark.parametrize("name", Policy.__slots__)
     @pytest.mark.parametrize("value", ODD, ids=repr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -29,6 +30,7 @@ from tests.workshop import (
     put_live,
     put_segment,
     record,
+    refuse,
     seal_all,
 )
 
@@ -225,6 +227,18 @@ class TestSettings:
                 made.survey(0.0)
             assert 5 == made.policy.records
             assert not room.settings.exists()
+
+    def test_header_not_readable_now(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Home rule 14: a header that cannot be read just now is read again, and its policy taken over."""
+        room = Home(home).room("logs")
+        put_segment(room, lines(1, 1), records=5)
+        with keeping(Home(home)) as held:
+            made = Sealer(held, room)
+            refuse(monkeypatch, "open", OSError(errno.EMFILE, "too many"), times=1)
+            made.survey(0.0)
+            assert 5 != made.policy.records
+            made.survey(1.0)
+            assert 5 == made.policy.records
 
     def test_unreadable_head(self, home: Path) -> None:
         """Home rule 9: a head that became unreadable under a living keeper is not written over."""
