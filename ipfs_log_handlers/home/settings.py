@@ -133,25 +133,34 @@ def read(path: Path) -> dict[str, Any]:
         FormatError: it is damaged.
         OSError: it cannot be read; `FileNotFoundError` when it is not there.
     """
-    data = disk.read(path)
-    try:
-        members = json.loads(data)
-        told = members.pop(_CHECK, None)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise FormatError("settings are not JSON", where=path, found=str(error)) from error
+    members = _parsed(path)
+    told = members.pop(_CHECK, None)
     if told not in (None, _checksum(members)):
         raise FormatError("the checksum of settings does not hold", expected=told, found=_checksum(members), where=path)
-    return dict(members)
+    return members
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What stands in the file, whether its checksum holds or not."""
+    data = disk.read(path)
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FormatError("settings are not JSON", where=path, found=str(error)) from error
 
 
 def rules_in(path: Path) -> dict[str, Rules]:
     """By their ids, the rules in `settings.json`: those in force, and former ones by which batches were sealed.
 
-    `verify` counts a batch again by the rules that its manifest names. When the file is lost, so are those rules.
+    `verify` counts a batch again by the rules that its manifest names. When the file is lost, so are those rules; where
+    it is damaged, those that are whole still have their ids.
+
+    Raises:
+        OSError: it cannot be read now.
     """
     try:
-        members = read(path)
-    except (OSError, FormatError):
+        members = _parsed(path)
+    except (FileNotFoundError, FormatError):
         return {}
     former = members.get(_FORMER)
     told = [members.get("rules"), *(former if isinstance(former, list) else ())]

@@ -131,7 +131,10 @@ def _verify_shelves(
 def _rules(room: Room) -> dict[str, Rules]:
     """The rules that are known here for a subsystem, by their ids."""
     own = subsystems.get(room.name).rules if room.name in subsystems.names() else Rules()
-    return {**settings.rules_in(room.settings), own.id: own}
+    found: dict[str, Rules] = {}
+    with suppress(OSError):
+        found = settings.rules_in(room.settings)
+    return {**found, own.id: own}
 
 
 class _LogCheck:

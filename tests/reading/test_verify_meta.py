@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from ipfs_log_handlers import subsystems
+from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import settings
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.subsystems import audit
+from tests.cli.running import run
 from tests.reading import homes
 from tests.reading.test_verify import check, fields, forge, manifest_of
 
@@ -81,6 +83,21 @@ def test_rules_of_former_times(home):
     told = [Batches(room.current.batches).facts(index).manifest for index in range(3)]
     assert ["master", "worker", "leecher"] == [each.meta["role"] for each in told]
     assert {each.stats["rules"] for each in told} == settings.rules_in(room.settings).keys()
+    assert check(home).ok
+
+
+def test_rules_outlive_damage(home):
+    """Settings of which one figure is damaged still tell the former rules, and a repair keeps them."""
+    for role in ("master", "worker"):
+        homes.make(home, 10, "fs_replication", metadata={"node_id": "n-1", "role": role})
+    path = homes.room(home, "fs_replication").settings
+    known = settings.rules_in(path)
+    path.write_text(path.read_text().replace('"replicas": 1', '"replicas": 3'))
+    with pytest.raises(FormatError, match="checksum"):
+        settings.read(path)
+    assert known == settings.rules_in(path)
+    assert 0 == run("doctor", "--repair", home=home).code
+    assert known.keys() <= settings.rules_in(path).keys()
     assert check(home).ok
 
 
