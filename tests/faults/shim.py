@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import shutil
@@ -23,6 +24,7 @@ def library() -> Path:
     if compiler is None:
         pytest.skip("tests/faults/shim.c needs a C compiler: install cc (gcc or clang), or set CC")
     made = Path(tempfile.mkdtemp(prefix="ipfs-logs-shim-")) / "shim.so"
+    atexit.register(shutil.rmtree, made.parent, ignore_errors=True)
     command = [*compiler.split(), "-O1", "-Wall", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
