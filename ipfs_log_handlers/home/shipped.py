@@ -6,6 +6,7 @@ which is harmless. It can never be ahead of the `head`, because a batch is shipp
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -140,10 +141,18 @@ class Mark:
 
 
 def load(directory: Path, store_name: str, log: str, address: str) -> Mark:
-    """The mark of a store; a fresh one when there is none, when it is damaged, or when it speaks of another log."""
+    """The mark of a store; a fresh one when there is none, when it is damaged or a link, or speaks of another log.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     try:
         found = Mark.decode(disk.read(directory / store_name))
-    except (FileNotFoundError, FormatError):
+    except FormatError:
+        found = None
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP}:
+            raise
         found = None
     return found if found is not None and found.log == log else Mark(log=log, address=address)
 

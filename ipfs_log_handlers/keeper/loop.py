@@ -404,7 +404,7 @@ class Keeper:
             return False
         return all(
             address in self._asked.tried
-            or not (address in self._calling or any(map(shipper.missing, self._rooms_of(address))))
+            or not (address in self._calling or any(_missing(shipper, room) for room in self._rooms_of(address)))
             for address, shipper in self._shippers.items()
         )
 
@@ -470,6 +470,14 @@ async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
         await asyncio.wait({waiting}, timeout=seconds)
     finally:
         waiting.cancel()
+
+
+def _missing(shipper: Shipper, room: Room) -> bool:
+    """Whether a store lacks something of a subsystem; where that cannot be read, the try to ship tells why."""
+    try:
+        return shipper.missing(room) > 0
+    except OSError:
+        return True
 
 
 def _delays() -> Iterator[float]:
