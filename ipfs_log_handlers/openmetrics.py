@@ -88,6 +88,16 @@ def _dropped(found: Sequence[Status]) -> Iterable[Sample]:
             yield _own(each) | {"reason": reason}, count
 
 
+def _failures(found: Sequence[Status]) -> Iterable[Sample]:
+    """Those of the process, which every subsystem of it tells."""
+    told = next((each["failures"] for each in found if "failures" in each), {})
+    return [({"what": what}, count) for what, count in told.items()]
+
+
+def _warnings(found: Sequence[Status]) -> Iterable[Sample]:
+    return [(_own(each), len(each["warnings"])) for each in found if "warnings" in each]
+
+
 def _failing(found: Sequence[Status]) -> Iterable[Sample]:
     return [(_own(each), each["last_error"] is not None) for each in found]
 
@@ -137,6 +147,13 @@ FAMILIES: Final = (
         _number("incomplete"),
     ),
     Family(
+        "ipfs_logs_failures",
+        "counter",
+        "",
+        "What failed in this process where nobody could be told: at exit, as a store was closed.",
+        _failures,
+    ),
+    Family(
         "ipfs_logs_quarantined_pieces",
         "gauge",
         "pieces",
@@ -144,6 +161,13 @@ FAMILIES: Final = (
         _number("quarantined"),
     ),
     Family("ipfs_logs_set_aside_batches", "gauge", "batches", "Batches that a store refused.", _number("set_aside")),
+    Family(
+        "ipfs_logs_waiting_archives",
+        "gauge",
+        "archives",
+        "Archives that are stored and in no batch yet.",
+        _number("archives_waiting"),
+    ),
     Family("ipfs_logs_spool_bytes", "gauge", "bytes", "Space that segments take on the disk.", _number("spool_bytes")),
     Family("ipfs_logs_store_bytes", "gauge", "bytes", "Space that batches take on the disk.", _number("store_bytes")),
     Family(
@@ -152,6 +176,13 @@ FAMILIES: Final = (
         "seconds",
         "Age of the oldest record that is not shipped; 0 when there is none, or nowhere to ship to.",
         _number("oldest_unshipped"),
+    ),
+    Family(
+        "ipfs_logs_warnings",
+        "gauge",
+        "",
+        "Warnings that stand: segments that cannot be read, programs that want different policies.",
+        _warnings,
     ),
     Family("ipfs_logs_failing", "gauge", "", "1 while the last error stands, 0 while there is none.", _failing),
     Family("ipfs_logs_last_error", "info", "", "The last error, while it stands.", _errors),

@@ -25,6 +25,7 @@ ONE: dict[str, Any] = {
     "subsystem": "audit", "durable": 30, "sealed": 20, "shipped": 10, "dropped": {"ENOSPC": 3, "the spool is full": 4},
     "quarantined": 1, "set_aside": 2, "spool_bytes": 4096, "store_bytes": 8192, "oldest_unshipped": 12.5,
     "head": "bafyhead", "keeper": {"host": "box", "pid": 7}, "last_error": 'no "answer"\\\n', "incomplete": 5,
+    "archives_waiting": 6, "warnings": ["one", "two"], "failures": {"OSError at exit": 7},
     "next_retry": "2026-01-02T03:04:05.500000Z",
 }  # fmt: skip
 
@@ -65,27 +66,29 @@ def test_every_key_is_told():
     assert 1 == of(found, "ipfs_logs_last_error_info", message='no "answer"\\\n', **audit)
     assert 1767323045.5 == of(found, "ipfs_logs_next_retry_timestamp_seconds", **audit)
     assert 1 == of(found, "ipfs_logs_keeper_info", host="box", pid="7")
-    assert 16 == len(found)
+    assert (6, 2) == (of(found, "ipfs_logs_waiting_archives", **audit), of(found, "ipfs_logs_warnings", **audit))
+    assert 7 == of(found, "ipfs_logs_failures_total", what="OSError at exit")
+    assert 19 == len(found)
 
 
 def test_healthy_home():
     """Without trouble, keeper or drops the samples of these are 0 or not there; `None` as an age is 0."""
     calm = {**ONE, "dropped": {}, "keeper": None, "last_error": None, "next_retry": None, "oldest_unshipped": None}
-    del calm["incomplete"]
+    del calm["incomplete"], calm["failures"]
     found = parsed(openmetrics.render([calm]))
     assert 0 == of(found, "ipfs_logs_failing", subsystem="audit") == of(found, "ipfs_logs_keeper_alive")
     assert 0 == of(found, "ipfs_logs_oldest_unshipped_seconds", subsystem="audit")
     names = {name for name, _ in found}
     assert not names & {
         "ipfs_logs_dropped_records_total", "ipfs_logs_incomplete_records_total", "ipfs_logs_last_error_info",
-        "ipfs_logs_keeper_info", "ipfs_logs_next_retry_timestamp_seconds",
+        "ipfs_logs_keeper_info", "ipfs_logs_failures_total", "ipfs_logs_next_retry_timestamp_seconds",
     }  # fmt: skip
 
 
 def test_families_stay_together():
     """Two subsystems: each family is written once, its samples together, one keeper for the home."""
     text = openmetrics.render([ONE, {**ONE, "subsystem": "wal"}])
-    assert 2 * 16 - 2 == len(parsed(text))
+    assert 2 * 19 - 3 == len(parsed(text))
     names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
     assert [family.name for family in openmetrics.FAMILIES] == names
 
@@ -100,7 +103,7 @@ def test_nothing_is_valid():
 def test_odd_texts_harm_nothing(text):
     """Whatever a reason or an error holds, the text stays one that can be encoded and parsed."""
     made = openmetrics.render([{**ONE, "last_error": text, "dropped": {text[:64]: 1}}])
-    assert 16 - 1 == len(parsed(made.encode().decode()))
+    assert 19 - 1 == len(parsed(made.encode().decode()))
 
 
 def test_verb(home):

@@ -41,6 +41,8 @@ def _neutral(value: Any) -> Any:
     """The same with every text in it neutral: errors and reasons come from other processes and from stores."""
     if isinstance(value, dict):
         return {neutral(key): _neutral(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_neutral(each) for each in value]
     return neutral(value) if isinstance(value, str) else value
 
 
