@@ -13,7 +13,7 @@ from typing import Final, Literal
 import click
 
 from ipfs_log_handlers.cli.common import Place, verb
-from ipfs_log_handlers.cli.output import neutral, put_json, size
+from ipfs_log_handlers.cli.output import neutral, put_json, several, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
 from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
@@ -29,6 +29,7 @@ __all__ = ["command"]
 _LITTLE: Final = 64 << 20
 _PATIENCE: Final = 10.0
 _WARNED: Final = "Give the programs one policy for this subsystem, and segments that this user can read."
+_SEALS: Final = "Run `ipfs-logs ship`, or start the program again: what waits is sealed then."
 _MOST_NAMED: Final = 5
 _SIGNS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -85,6 +86,9 @@ def _checks(home: Home, addresses: list[str], token: str | None) -> Iterator[_Ch
     for each in status(home.path):
         for warning in each["warnings"]:
             yield _Check(f"{each['subsystem']} spool", "warn", warning, _WARNED)
+        if each["archives_waiting"] and each["keeper"] is None:
+            found = f"{several(each['archives_waiting'], 'archive')} in no batch yet, and nobody keeps this home"
+            yield _Check(f"{each['subsystem']} archives", "warn", found, _SEALS)
     if not addresses:
         yield _Check("store", "ok", "none is configured: nothing leaves this machine")
     for address in addresses:
@@ -134,7 +138,7 @@ def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
     orphans = _orphans(room)
     if orphans:
         state: Literal["ok", "warn"] = "warn" if alone else "ok"
-        hint = "Run `ipfs-logs ship`, or start the program again: the records are sealed then." if alone else None
+        hint = _SEALS if alone else None
         yield _Check(f"{room.name} spool", state, f"{orphans} segments whose program is gone", hint)
     kept = quarantine.listing(room.quarantine)
     if kept:

@@ -8,6 +8,7 @@ from ipfs_log_handlers.format.checkpoint import VerifierKey
 from ipfs_log_handlers.home import keys, lock
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.stores.memory import MemoryStore
+from tests.archived import archiver, facts
 from tests.cli.running import Ended, run
 from tests.reading import homes
 from tests.workshop import OTHER, WRITER, lines, put_live
@@ -87,6 +88,21 @@ def test_doctor_of_a_sick_home(home):
     assert (found["home"], found["key"], found["audit spool"]) == ("warn", "fail", "warn")
     assert (found["audit quarantine"], found["audit head"]) == ("warn", "fail")
     assert all(each["hint"] for each in ended.objects if each["state"] == "warn")
+
+
+def test_doctor_of_archives_that_nobody_seals(home):
+    """`doctor` warns of archives that wait while nobody keeps the home, and is content while somebody does."""
+    archiver(home, "wal").put_bytes(b"x", facts)
+    ended = run("doctor", home=home)
+    assert "warn" == states(ended)["wal archives"]
+    assert "1 archive in no batch yet" in ended.out
+
+    held = lock.take(Home(home))
+    assert held is not None
+    try:
+        assert "wal archives" not in states(run("doctor", home=home))
+    finally:
+        held.release()
 
 
 def test_doctor_of_programs_that_disagree(home):
