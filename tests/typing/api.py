@@ -6,10 +6,12 @@ An `ignore` marks what mypy must refuse: under `strict` one that is not needed i
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import os
 from collections.abc import Callable, MutableMapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from typing_extensions import assert_type
@@ -28,6 +30,8 @@ from ipfs_log_handlers import (
     StoreUnavailable,
     VerificationError,
 )
+from ipfs_log_handlers.manager import DatasetsManager, configure, get_ipfs_datasets_manager, install
+from ipfs_log_handlers.rotator import Rotator, archiving
 from ipfs_log_handlers.testing import Asked, Capture, FakeDaemon, Said, capture
 from ipfs_log_handlers.testing.fixtures import fake_kubo, ipfs_logs
 
@@ -66,6 +70,31 @@ def processors() -> Processor:
     assert_type(processor.close(), None)
     assert_type(processor.status(), list[dict[str, Any]])
     return processor
+
+
+def managers() -> DatasetsManager:
+    assert_type(configure(home="home", kubo="auto", token="env:TOKEN"), DatasetsManager)
+    assert_type(install(), ModuleType)
+    manager = get_ipfs_datasets_manager(ipfs_client=None, enable=True)
+    assert_type(manager, DatasetsManager)
+    assert_type(manager.is_available(), bool)
+    assert_type(manager.store("path", metadata={"type": "logs"}), dict[str, Any])
+    assert_type(manager.store(Path("path"), None), dict[str, Any])
+    assert_type(manager.store(data=b"", metadata={}), dict[str, Any])
+    assert_type(manager.load("cid", target_path=None), dict[str, Any])
+    assert_type(manager.version("name", "1", parent_version=None, transformations=["t"]), dict[str, Any])
+    assert_type(manager.get_event_log(), list[dict[str, Any]])
+    assert_type(manager.get_provenance_log(), list[dict[str, Any]])
+    assert_type(manager.flush(), bool)
+    assert_type(manager.close(), None)
+    manager.store(5)  # type: ignore[arg-type]
+    return manager
+
+
+def rotators(handler: logging.handlers.RotatingFileHandler) -> None:
+    handler.rotator = Rotator("wal", component="c", home="home")
+    assert_type(archiving({"component": "c"}, filename="f"), logging.handlers.BaseRotatingHandler)
+    Rotator(5)  # type: ignore[arg-type]
 
 
 def errors(error: LogStoreError) -> tuple[list[type[ValueError]], list[type[OSError]], list[type[StoreError]]]:
