@@ -235,7 +235,7 @@ def test_fork_goes_on_storing(home):
         assert m.store(data=b"after")["success"]
         assert m.flush(20)
     """
-    programs.run(home, body).clean()
+    programs.run(home, body, options=("-W", "ignore::DeprecationWarning")).clean()
 
     assert {b"parent", b"child", b"after"} == {data for _, data in stored(home)}
     assert [] == waiting(home)
