@@ -123,6 +123,7 @@ def test_dictconfig_again_and_again_uploads_nothing_twice(home):
         for turn in range(5):
             configure(kubo=KUBO, batch={"records": 20, "seconds": 0.1})
             seen = list(counts)
+            kept.handlers[0]._recorder.home.ask()
             while any(now < before + 20 for now, before in zip(counts, seen)): time.sleep(0.005)
         stop.set()
         for each in threads: each.join()

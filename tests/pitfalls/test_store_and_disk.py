@@ -15,7 +15,7 @@ from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
 from tests import oracle, programs
 from tests.lying import LyingDaemon, Said, error, lines
-from tests.workshop import logging_to, seal_home, wait_until
+from tests.workshop import logging_to, wait_until
 
 TEXT = (("Content-Type", "text/plain"),)
 STATS = lines({"Stats": {"BlockCount": 3, "BlockBytesCount": 999}})
@@ -183,26 +183,6 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
 
     assert (0, "") == (process.returncode, err)
     assert 2 == pins
-
-
-def test_a_backlog_does_not_starve_what_is_fresh(home):
-    """Pitfall 41: behind a hundred batches of one subsystem, one new batch of another is shipped in its turn."""
-    with LyingDaemon() as daemon:
-        with logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
-            for i in range(100):
-                log.info("old %d", i)
-                seal_home(home)
-        with logging_to(home, "wal", kubo=daemon.url) as log:
-            log.info("fresh")
-        assert keep_now(Home(home), NoGuest(), timeout=30.0)
-        uploads = daemon.uploads()
-
-    logs = oracle.read_home(home)
-    assert 100 == len(logs["logs"][0].batches)
-    fresh = oracle._cid_bytes(logs["wal"][0].batches[0].manifest["payload"])
-    [turn] = [number for number, asked in enumerate(uploads) if fresh in asked.body]
-    assert turn <= 1
-    assert len(uploads) >= 3
 
 
 def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
