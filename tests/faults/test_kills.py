@@ -15,6 +15,7 @@ from tests.faults import shim
 from tests.kubo.daemon import Daemon
 from tests.programs import environment
 from tests.reading import homes
+from tests.soak.chaos import start_again
 
 
 def story(home: Path, daemon: Daemon, chance: random.Random, turns: int) -> int:
@@ -43,7 +44,7 @@ def story(home: Path, daemon: Daemon, chance: random.Random, turns: int) -> int:
             sidecar.kill()
             sidecar.wait()
         if turn % 2 == 0:
-            daemon.start()
+            start_again(daemon)
     assert 0 == run("ship", home=home).code
     return done
 
