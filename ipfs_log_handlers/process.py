@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from ipfs_log_handlers import logging_lock
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
+from ipfs_log_handlers.home import disk  # noqa: F401 - here, for before a fork the hook of who came first runs last
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.native import RLock
 
@@ -366,7 +367,8 @@ def _after_fork_in_child() -> None:
 def _before_fork() -> None:
     """Wait until no thread is importing our rooms: a child would wait for ever for a module half imported.
 
-    In the one order that fits dictConfig and imports: a second thread may be inside either.
+    In the one order that fits dictConfig and imports: a second thread may be inside either. It may wait for the mutex
+    of `home.disk` there, which is taken behind these.
     """
     HomeProcess._imports.acquire()
     logging_lock.acquire()
