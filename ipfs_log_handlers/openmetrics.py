@@ -90,7 +90,7 @@ def _dropped(found: Sequence[Status]) -> Iterable[Sample]:
 
 def _failures(found: Sequence[Status]) -> Iterable[Sample]:
     """Those of the process, which every subsystem of it tells."""
-    told = next((each["failures"] for each in found if "failures" in each), {})
+    told: dict[str, int] = next((each["failures"] for each in found if "failures" in each), {})
     return [({"what": what}, count) for what, count in told.items()]
 
 
