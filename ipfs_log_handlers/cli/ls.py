@@ -22,7 +22,10 @@ __all__ = ["command"]
 @subsystems_argument
 @verb
 def command(place: Place, subsystems: tuple[str, ...]) -> int:
-    """Batches, oldest first: their CIDs, what is in them, and whether they are shipped."""
+    """Batches, oldest first: their CIDs, what is in them, and whether they are shipped.
+
+    As JSON each has its metadata too, under `meta`: what its subsystem promises of every batch.
+    """
     home = place.home
     damaged: list[str] = []
     found = (each for room in chosen_rooms(home, subsystems) for each in _batches(home, room, damaged))
@@ -72,6 +75,7 @@ def _batches(home: Home, room: Room, damaged: list[str]) -> Iterator[dict[str, A
                 "encoding": manifest.encoding,
                 "sealed": rfc3339(manifest.sealed),
                 "state": "shipped" if stores.has(index) else "sealed",
+                "meta": dict(manifest.meta),
             }
 
 

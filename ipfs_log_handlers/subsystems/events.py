@@ -89,14 +89,15 @@ class Event:
         )
 
     def make(self, given: Mapping[str, Any]) -> Fields:
-        """The checked fields, with `event`, without those that are `None`.
+        """The checked fields and the defaults of others, with `event`, without those that are `None`.
 
         Raises:
             EventError: one is missing, misspelt, or of a wrong type or value.
         """
         from ipfs_log_handlers.subsystems.signature import check
 
-        found = check(self, given)
+        defaults = {} if self.declared is None else self.declared.__kwdefaults__ or {}
+        found = check(self, {**defaults, **given})
         if self.declared is not None:
             self.declared(**found)
         return {"event": self.name, **found}

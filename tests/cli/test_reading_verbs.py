@@ -19,7 +19,7 @@ from tests.reading import homes
 
 LS = {
     "subsystem", "log", "index", "cid", "payload", "records", "first", "last", "raw", "size", "encoding", "sealed",
-    "state",
+    "state", "meta",
 }  # fmt: skip
 VERIFY = {"subsystem", "log", "ok", "batches", "records", "tree_size", "tree_root", "absent", "problems"}
 NASTY = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202eoverride\nnext\x7f\u2028 "

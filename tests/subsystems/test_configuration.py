@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import logging.config
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,10 @@ from ipfs_log_handlers import ConfigurationError, IPFSHandler, IPFSProcessor, Su
 from ipfs_log_handlers.subsystems import registry
 from ipfs_log_handlers.subsystems.registry import Router
 from ipfs_log_handlers.subsystems.rules import count, distinct
-from tests import oracle
+from tests import oracle, programs
 from tests.workshop import logging_to, seal_home
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 BILLING: dict[str, Any] = {
     "()": "ipfs_log_handlers.Subsystem",
     "name": "billing",
@@ -216,3 +219,15 @@ def test_distinct_is_data() -> None:
     """The functions of `rules` and mappings of their settings are the same."""
     own = Subsystem(name="x", type="x", meta={"a": distinct("b"), "c": {"rule": "distinct", "field": "b"}})
     assert own.meta["a"] == own.meta["c"]
+
+
+def test_the_examples(home: Path) -> None:
+    """One dictConfig sets up all eleven, three lines one of the program's own: each has its log and its metadata."""
+    for example in ("eleven_subsystems.py", "own_subsystem.py"):
+        environment = programs.environment() | {"IPFS_LOGS_HOME": str(home)}
+        subprocess.run([sys.executable, EXAMPLES / example], check=True, env=environment, stdout=subprocess.DEVNULL)
+    logs = oracle.read_home(home)
+    assert {*subsystems.names(), "billing"} == set(logs)
+    for [log] in logs.values():
+        assert all("left_out" not in batch.manifest["meta"] for batch in log.batches)
+    assert ["card", "cash"] == logs["billing"][0].batches[0].manifest["meta"]["methods"]

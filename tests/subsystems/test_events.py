@@ -267,7 +267,7 @@ class TestLogged:
 
 class TestOwn:
     def test_declared(self) -> None:
-        """A program declares its own events as the eleven do."""
+        """A program declares its own events as the eleven do; what is not given has its default."""
         events = Events()
 
         @events.define("billing.paid")
@@ -282,9 +282,9 @@ class TestOwn:
         ) -> None:
             """An invoice was paid."""
 
-        assert {"event": "billing.paid", "invoice": "A", "amount": 2, "kind": "odd"} == paid(
-            invoice="A", amount=2, kind="odd"
-        )
+        given = {"invoice": "A", "amount": 2, "kind": "odd"}
+        assert {"event": "billing.paid", "method": "card", **given} == paid(invoice="A", amount=2, kind="odd")
+        assert "cash" == paid(invoice="A", amount=2, method="cash")["method"]
         assert ("invoice", "amount") == events["billing.paid"].required
         assert "An invoice was paid." == events["billing.paid"].about
         for odd in (
