@@ -99,8 +99,8 @@ def run(
     return Ended(process.returncode, out, err, time.monotonic() - begun)
 
 
-def adopted(home: Path) -> list[dict[str, Any]]:
+def adopted(home: Path, *, deadline_s: float = 60.0) -> list[dict[str, Any]]:
     """What the next start finds: adopt what dead processes left, seal it, and return every record of the home."""
-    assert keep_now(Home(home), NoGuest(), timeout=60.0, stores=())
+    assert keep_now(Home(home), NoGuest(), timeout=deadline_s, stores=())
     assert [] == oracle.spooled(home)
     return oracle.sealed_records(home)

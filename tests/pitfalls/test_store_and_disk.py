@@ -228,4 +228,5 @@ def test_memory_is_bounded_in_bytes(home, count):
         ended = programs.run(home, body, KUBO=daemon.url, COUNT=count, deadline_s=1200).clean()
 
     assert int(ended.out) < 64 << 10
-    oracle.exactly_once([f"r{i}" for i in range(count)], [each["event"] for each in programs.adopted(home)])
+    found = programs.adopted(home, deadline_s=1200)
+    oracle.exactly_once([f"r{i}" for i in range(count)], [each["event"] for each in found])
