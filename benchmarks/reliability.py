@@ -30,7 +30,7 @@ from benchmarks.contenders import CONTENDERS, SPEAKS
 from benchmarks.counting import MARK, Mood, Sink
 from benchmarks.oddities import ODDITIES
 
-__all__ = ["collect", "report"]
+__all__ = ["ROWS", "collect", "report"]
 
 _LIMIT: Final = 75.0
 """Seconds after which a program is killed and counts as hanging."""
@@ -235,7 +235,7 @@ def _count(of: int) -> Callable[[_Outcome], str]:
     return lambda outcome: _kept(outcome, of)
 
 
-_ROWS: Final[tuple[tuple[str, str, Callable[[_Outcome], str]], ...]] = (
+ROWS: Final[tuple[tuple[str, str, Callable[[_Outcome], str]], ...]] = (
     ("exit", "normal exit, 100 records", _count(100)),
     ("refused", "nobody listens for the whole run, 300 records", _out),
     ("silent", "the other end accepts and never answers, 300 records", _out),
@@ -283,7 +283,7 @@ def table(found: Outcomes) -> str:
     """Markdown: a row for each scenario, a column for each contender."""
     names = list(dict.fromkeys(contender for contender, _ in found))
     lines = ["| scenario | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for scenario, title, cell in _ROWS:
+    for scenario, title, cell in ROWS:
         own = [found.get((name, scenario)) for name in names]
         if all(own):
             lines.append(f"| {title} | " + " | ".join(cell(cast("_Outcome", each)) for each in own) + " |")
@@ -325,7 +325,7 @@ def report(_rounds: int) -> str:
 
 
 def _every_scenario() -> list[str]:
-    return [*(row[0] for row in _ROWS), *(f"odd: {kind}" for kind in ODDITIES)]
+    return [*(row[0] for row in ROWS), *(f"odd: {kind}" for kind in ODDITIES)]
 
 
 def main() -> None:

@@ -29,7 +29,8 @@ PROGRAM = """
     logging.captureWarnings(True)
     for i in range(20): log.info("r%d", i)
     [h, _] = logging.getLogger().handlers
-    h.flush()
+    until = time.monotonic() + 60
+    while not h.status()[0]["last_error"] and time.monotonic() < until: time.sleep(0.02)
     print(h, repr(h), h.status(), vars(h), h._recorder._settings, h._recorder.home.troubles)
     import ipfs_log_handlers, traceback
     for wrong in ({"token": TOKEN + "x"}, {"token": TOKEN, "flush_timout": 1}, {"token": TOKEN, "replicas": 0}):
@@ -51,7 +52,7 @@ def echo(status: int) -> Any:
     return say
 
 
-@pytest.fixture(params=[401, 403, 500, 503])
+@pytest.fixture(params=[403, 500])
 def indiscreet(request: pytest.FixtureRequest) -> Iterator[LyingDaemon]:
     """A daemon that refuses, or fails, and repeats the token in its answer."""
     with LyingDaemon() as daemon:
@@ -91,7 +92,7 @@ def test_verbs_keep_the_token_to_themselves(home, indiscreet, form):
     """`ship` and `doctor` tell what the daemon answered, without the token in it; `status` tells the same later."""
     homes.make(home, 10)
     given = ("--kubo", indiscreet.url, "--token", form)
-    ship, doctor = run("ship", *given, "--timeout", "0.2", home=home), run("doctor", *given, home=home)
+    ship, doctor = run("ship", *given, "--timeout", "3", home=home), run("doctor", *given, home=home)
     status = [run("status", "-o", each, home=home) for each in ("text", "json", "openmetrics")]
     assert (4, 4) == (ship.code, doctor.code)
     assert "not for you" in ship.err
