@@ -1,8 +1,8 @@
 """The short way of a plain record: from a LogRecord's members to a front in one encode.
 
-Plain is what nearly all records are: text with or without arguments, `extra` fields whose names are the same each time
-this line of the program logs, no exception. What stays the same at a place in the program is worked out once and kept
-for it, its `_Site`. Everything else goes the long way, `IPFSHandler.emit`.
+Plain is what nearly all records are: text with or without arguments, `extra` fields whose names, and whose `event`, are
+the same each time this line of the program logs, no exception. What stays the same at a place in the program is worked
+out once and kept for it, its `_Site`. Everything else goes the long way, `IPFSHandler.emit`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
 __all__ = ["short_way"]
 
-_ELSEWHERE: Final = CLASHING | {"event"}
 _PARTS: Final = itemgetter(
     "thread", "msg", "args", "exc_info", "exc_text", "stack_info", "created", "levelname", "name", "pathname", "lineno"
 )
@@ -28,10 +27,19 @@ _THREE_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
 
 Members = dict[str, Any]
 _Site = tuple[
-    str, int, str, str, str, str, Callable[..., object], Callable[[object], bytes], Callable[[Members], tuple[Any, ...]]
+    str,
+    int,
+    str,
+    str,
+    str,
+    str,
+    str | None,
+    Callable[..., object],
+    Callable[[object], bytes],
+    Callable[[Members], tuple[Any, ...]],
 ]
-"""File; number of members; text, level and logger when it was first seen, and that level in lower case; what makes and
-encodes the record; what takes the values of the fields."""
+"""File; number of members; text, level and logger when it was first seen, that level in lower case, and the field
+`event` if there is one; what makes and encodes the record; what takes the values of the other fields."""
 
 
 class _NotPlainError(Exception):
@@ -84,7 +92,7 @@ def short_way(
                 site = find(members)
                 if site is None:
                     raise _NotPlainError
-            _, _, usual_text, usual_level, usual_name, low_level, make, encode, values_of = site
+            _, _, usual_text, usual_level, usual_name, low_level, named, make, encode, values_of = site
             if text is not usual_text or level is not usual_level or name is not usual_name:
                 if text.__class__ is not str or text[:1] == "{" or name.__class__ is not str:
                     raise _NotPlainError
@@ -102,7 +110,11 @@ def short_way(
                 elif kind not in leaves:
                     check(value, 0)
             event = text % args if args else text
-            if required and (args or text is not usual_text) and event in required:
+            if named is not None:
+                if members["event"] != named or event == named:
+                    raise _NotPlainError
+                values, event = (*values, event), named
+            elif required and (args or text is not usual_text) and event in required:
                 raise _NotPlainError
             second, moment = now
             micros = int((created - second) * 1e6 + 0.5)
@@ -163,13 +175,20 @@ class _Sites:
         text, level, name = members["msg"], members["levelname"], members["name"]
         if not (type(text) is type(level) is type(name) is str) or text[:1] == "{":
             return None
-        if not (_ELSEWHERE.isdisjoint(names) and set(names).issuperset(self._required.get(text, ()))):
+        named = members.get("event")
+        if named is not None:
+            names = (*(each for each in names if each != "event"), "message")
+        told = text if named is None else named
+        if type(told) is not str or not CLASHING.isdisjoint(names):
+            return None
+        if not set(names).issuperset(self._required.get(told, ())):
             return None
         shape = self._encoder.shape(names)
         if shape is None:
             return None
+        values_of = _getter(names if named is None else names[:-1])
         path, count = members["pathname"], len(members)
-        return path, count, text, level, name, level.lower(), shape.kind, shape.encode, _getter(names)
+        return path, count, text, level, name, level.lower(), named, shape.kind, shape.encode, values_of
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Members], tuple[Any, ...]]:

@@ -170,6 +170,29 @@ class TestSameLine:
         told.append(("info", name, "c"))
         assert told * 2 == [(each["level"], each["logger"], each["event"]) for each in found(home)]
 
+    def test_events_that_vary(self, log: logging.Logger, home: Path) -> None:
+        """One line of a program may name any event, or none: each record has its own, and its text as `message`."""
+        given: list[dict[str, Any]] = [{"event": "e", "a": 1}, {"event": "f", "a": 2}, {"event": 5, "a": 3}, {"a": 4}]
+        given += [{"event": "x", "a": 5}, {"event": None, "a": 6}, {"event": "e", "b": 7}]
+        for fields in given * 2:
+            log.info("x", extra=fields)
+        told: list[dict[str, Any]] = [
+            {"event": "e", "a": 1, "message": "x"}, {"event": "f", "a": 2, "message": "x"},
+            {"event": "5", "a": 3, "message": "x"}, {"event": "x", "a": 4}, {"event": "x", "a": 5},
+            {"event": "x", "a": 6}, {"event": "e", "b": 7, "message": "x"},
+        ]  # fmt: skip
+        shown = [{key: each[key] for key in each if key in {"event", "a", "b", "message"}} for each in found(home)]
+        assert told * 2 == shown
+
+    def test_events_without_their_fields(self, home: Path) -> None:
+        """What lacks the fields of its event is kept and counted, however often the line was gone with all of them."""
+        with logging_to(home, "audit") as log:
+            whole = {"event": "audit.event", "event_type": "user", "action": "add", "timestamp": 1.5}
+            for fields in [whole, {**whole, "action_": 1}, {**whole, "a": 1}, {"event": "audit.event", "a": 1}] * 3:
+                log.info("x", extra=fields)
+            assert 3 == handler_of(log)._recorder.home.writers["audit"].incomplete
+        assert 12 == len(durable(home, "audit"))
+
     def test_formatted_before_or_not(self, log: logging.Logger, home: Path) -> None:
         """What another handler's formatter leaves in a record neither becomes a field nor hides one."""
         other = logging.StreamHandler(io.StringIO())
