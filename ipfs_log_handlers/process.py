@@ -60,6 +60,8 @@ class HomeProcess:
     """Who holds it imports nothing and waits for no lock of logging's; dictConfig waits for it."""
     _imports = RLock()
     _exiting = False
+    _forking = 0
+    """The process that is about to fork: in the child, until our own hook has run, this is another one."""
 
     def __init__(self, path: Path) -> None:
         self.home = Home(path)
@@ -120,6 +122,8 @@ class HomeProcess:
                     if each.subsystem == subsystem:
                         settings = each.settings
                 found = Writer(self.home, subsystem, settings.with_records(subsystem.records), self._first_record)
+                if HomeProcess._forking:
+                    found.before_fork()
                 self.writers[subsystem.name] = found
             return found
 
@@ -181,6 +185,8 @@ class HomeProcess:
 
     def _first_record(self) -> None:
         """The first record, or an archive, of this process is durable: now the keeper's thread may be."""
+        if HomeProcess._forking not in {0, os.getpid()}:
+            return
         with HomeProcess._guard:
             if not self._registered:
                 self._registered = True
@@ -356,6 +362,7 @@ def _after_fork_in_child() -> None:
     HomeProcess._guard = RLock()
     HomeProcess._imports = RLock()
     HomeProcess._exiting = False
+    HomeProcess._forking = 0
     HomeProcess.own_threads.clear()
     for each in HomeProcess.everywhere():
         each.after_fork_in_child()
@@ -373,9 +380,17 @@ def _before_fork() -> None:
     HomeProcess._imports.acquire()
     logging_lock.acquire()
     HomeProcess._guard.acquire()
+    HomeProcess._forking = os.getpid()
+    for each in HomeProcess.everywhere():
+        for writer in list(each.writers.values()):
+            writer.before_fork()
 
 
 def _after_fork_in_parent() -> None:
+    HomeProcess._forking = 0
+    for each in HomeProcess.everywhere():
+        for writer in list(each.writers.values()):
+            writer.after_fork_in_parent()
     HomeProcess._guard.release()
     logging_lock.release()
     HomeProcess._imports.release()

@@ -30,7 +30,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import Header, Segment, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import spool_bytes
-from ipfs_log_handlers.native import RLock
+from ipfs_log_handlers.native import RLock, get_ident
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
 __all__ = ["SEGMENT_BYTES", "Writer", "new_identity"]
@@ -104,6 +104,30 @@ class Writer:
         self._patience = 0.0
         self._limit = min(SEGMENT_BYTES, max(_SMALLEST_SEGMENT, self._settings.max_spool_bytes // 8))
         self._unkept = 0
+
+    def before_fork(self) -> None:
+        """Until our hooks behind the fork have run, those of others may log: in the child as a process of its own."""
+        parent, forking = os.getpid(), get_ident()
+        is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+
+        def inside() -> bool:
+            if os.getpid() != parent:
+                self.after_fork_in_child()
+                return False
+            if get_ident() != forking or is_owned():
+                return is_owned()
+            if not self._lock.acquire(blocking=False):  # by a thread that may wait for what is held across the fork
+                return True
+            self._lock.release()
+            return False
+
+        self._inside = inside
+
+    def after_fork_in_parent(self) -> None:
+        """The fork is over: append what was logged around it."""
+        self._inside = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+        if not self._inside():
+            self._append_nested()
 
     def after_fork_in_child(self) -> None:
         """Begin as a new writer. The parent's segment, whose descriptor `disk` has closed, is not this process's."""
