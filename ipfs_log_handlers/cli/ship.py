@@ -42,6 +42,8 @@ def command(
 
     Exit code 0 when nothing is left, 4 when something is. Where another process keeps the home, it is asked to do it.
     """
+    if not timeout >= 0:
+        raise click.UsageError("--timeout takes seconds, 0 or more")
     home = place.home
     given = tuple(dict.fromkeys(map(normalise, kubo))) or None
     shown = _Shown(json=place.json)

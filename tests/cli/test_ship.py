@@ -102,6 +102,17 @@ def test_no_store_is_a_usage_error(home):
     assert run("ship", "--kubo", "no address", home=home).code == 2
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1"])
+def test_timeout_that_never_comes_is_a_usage_error(home, seconds):
+    """A timeout that no time ever passes would be waited for without end."""
+    home.mkdir()
+
+    ended = run("ship", "--kubo", "http://127.0.0.1:1", "--timeout", seconds, home=home)
+
+    assert ended.code == 2
+    assert "--timeout" in ended.err
+
+
 def test_store_out_of_reach(home):
     """After the time without success, what is left is named with the reason, and the exit code is 4."""
     homes.log(home, range(5))
