@@ -64,10 +64,10 @@ class Facts:
         kind, version = metadata.get("type"), self.version or metadata.get("version")
         said = {
             "type": kind if isinstance(kind, str) and kind else None,
-            "version": version if isinstance(version, str) and version else None,
-            "name": self.name,
+            "version": plain_json(version) if isinstance(version, str) and version else None,
+            "name": plain_json(self.name),
             "parent": self.parent,
-            "component": self.component,
+            "component": plain_json(self.component),
             "transformations": plain_json(list(self.transformations)) or None,
         }
         return {name: value for name, value in said.items() if value is not None} | {"metadata": metadata}
@@ -139,11 +139,18 @@ class Archiver:
 
         Raises:
             FileNotFoundError: it is not there.
-            ConfigurationError: something in it is no file, directory or symbolic link.
+            ConfigurationError: something in it is no file, directory or symbolic link; or the home lies in it.
             FormatError: a name is no UTF-8, a directory has too many names, the metadata is too long.
             OSError: it cannot be read, or the home cannot be written. Nothing is left behind, whatever is raised.
         """
         path = path.resolve(strict=True)
+        if self._room.path.parent.resolve().is_relative_to(path):
+            raise ConfigurationError(
+                "the home lies in what is to be archived, and its key with it",
+                where=path,
+                found=self._room.path.parent,
+                hint="Archive what lies beside it, part by part, or keep the home elsewhere.",
+            )
         size = _size(path) if path.is_dir() else path.stat().st_size
         return self._put(_Tree(progress), lambda tree: tree.of_path(os.fspath(path), 0), size, facts)
 

@@ -88,6 +88,27 @@ def test_name_that_is_no_text_is_refused(home, tmp_path):
     assert [] == leftovers(home)
 
 
+def test_file_whose_name_is_no_text_is_kept_under_its_escapes(home, tmp_path):
+    """A file itself needs no name in IPFS: bytes that are no UTF-8 stand as escapes in what its manifest says."""
+    path = tmp_path / os.fsdecode(b"n\xff")
+    path.write_bytes(b"kept")
+
+    found = archiver(home).put(path, Facts(name=path.name, version=path.name, component=path.name))
+
+    assert [found.meta[key] for key in ("name", "version", "component")] == ["n\\udcff"] * 3
+
+
+def test_directory_in_which_the_home_lies_is_refused(home):
+    """Who archives what is above the home would publish its signing key."""
+    archiver(home).put_bytes(b"", facts)
+    before = leftovers(home)
+
+    for path in (home, home.parent):
+        with pytest.raises(ConfigurationError, match="its key"):
+            archiver(home).put(path, facts)
+    assert leftovers(home) == before
+
+
 def test_repeated_blocks_are_written_once(home, tmp_path):
     """Files that are the same take their space once."""
     path = tmp_path / "directory"
