@@ -9,12 +9,9 @@ reader.
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format import car
@@ -22,11 +19,9 @@ from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk
+from ipfs_log_handlers.home.batch_files import BatchFiles
 
 __all__ = ["Batches", "Facts"]
-
-_FILE: Final = re.compile(r"([0-9]{6,})\.car", re.ASCII)
-_PAYLOAD: Final = re.compile(r"([0-9]{6,})\.payload\.car", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +39,8 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class Batches(BatchFiles):
     """The directory of one log's batches."""
-
-    path: Path
-    """`<home>/<subsystem>/batches`."""
-
-    def file(self, index: int) -> Path:
-        """The file of a batch, there or not."""
-        return self.path / f"{index // 1000:03}" / f"{index:06}.car"
-
-    def payload_file(self, index: int) -> Path:
-        """The file of an archive's blocks, there or not."""
-        return self.file(index).with_suffix(".payload.car")
-
-    def indexes(self) -> list[int]:
-        """The batches that have a file, in order, whatever the head says."""
-        return self._numbers(_FILE, self.file)
-
-    def _numbers(self, names: re.Pattern[str], file: Callable[[int], Path]) -> list[int]:
-        found: list[int] = []
-        for directory in _entries(self.path):
-            found += [
-                int(match[1])
-                for entry in _entries(directory)
-                if (match := names.fullmatch(entry.name)) and file(int(match[1])) == entry
-            ]
-        return sorted(found)
 
     def write(
         self,
@@ -146,11 +116,6 @@ class Batches:
             with disk.stream(path) as stream:
                 yield from car.Reader(stream)
 
-    def files(self, index: int) -> list[Path]:
-        """The file of a batch, there or not, and that of its archive where one is there."""
-        beside = self.payload_file(index)
-        return [self.file(index), *([beside] if beside.exists() else [])]
-
     def has_payload(self, index: int, payload: Cid) -> bool:
         """Whether the file still holds the payload's root block (retention may have taken it away)."""
         if self.payload_file(index).exists():
@@ -160,14 +125,14 @@ class Batches:
 
     def remove_above(self, index: int) -> None:
         """Delete the batches above `index`: they were written, but never became part of the log."""
-        for numbers, file in ((_FILE, self.file), (_PAYLOAD, self.payload_file)):
-            for each in self._numbers(numbers, file):
+        for numbers, file in ((self.indexes, self.file), (self.payloads, self.payload_file)):
+            for each in numbers():
                 if each > index:
                     disk.remove(file(each))
 
     def sweep(self) -> None:
         """Remove what a keeper left half written when it was killed as it stripped a batch. For the keeper alone."""
-        for directory in _entries(self.path):
+        for directory in self.entries(self.path):
             disk.sweep(directory)
 
     def strip(self, index: int) -> int:
@@ -203,9 +168,3 @@ def _car(manifest: Cid, head: Cid, blocks: Iterable[tuple[Cid, bytes]]) -> Itera
     for cid, block in blocks:
         yield car.section_head(cid, len(block))
         yield block
-
-
-def _entries(path: Path) -> list[Path]:
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return [path / name for name in os.listdir(path)]
-    return []

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.home import disk, shipped
-from ipfs_log_handlers.home.batches import Batches
+from ipfs_log_handlers.home.batch_files import BatchFiles
 from ipfs_log_handlers.home.layout import Room, Shelf
 
 __all__ = ["spool_bytes", "store_bytes"]
@@ -30,7 +30,7 @@ def store_bytes(room: Room) -> int:
 
 
 def _unshipped_bytes(shelf: Shelf, replicas: int) -> int:
-    batches = Batches(shelf.batches)
+    batches = BatchFiles(shelf.batches)
     marks = list(shipped.load_all(shelf.shipped).values())
     done = sorted((mark.upto for mark in marks), reverse=True)
     confirmed = done[replicas - 1] if len(done) >= replicas else -1
