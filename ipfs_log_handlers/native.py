@@ -8,6 +8,7 @@ taken for a signal handler, and its record is queued.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import importlib
 import sys
@@ -17,7 +18,7 @@ from _thread import RLock
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-__all__ = ["RLock", "Signal", "Thread", "get_ident", "new_thread", "original"]
+__all__ = ["RLock", "Signal", "Thread", "get_ident", "in_main_interpreter", "isolated", "new_thread", "original"]
 
 _GEVENT: Final = "gevent.monkey"
 
@@ -34,6 +35,31 @@ def get_ident() -> int:
     """The number of the thread, which all its greenlets have in common."""
     ident: int = original("_thread", "get_ident")()
     return ident
+
+
+def isolated() -> bool:
+    """Whether this is an interpreter with a GIL of its own, one of several in the process (3.12 and newer).
+
+    Libraries that refuse to load in it leave the heap of the process damaged on some Pythons (3.13.0: with `datetime`
+    loaded before; 3.12.1 cannot even unload OpenSSL there), so they must not be tried.
+    """
+    allowed = getattr(_thread, "daemon_threads_allowed", None)
+    return allowed is not None and not allowed()
+
+
+def in_main_interpreter() -> bool:
+    """Whether this is the interpreter that the process began with.
+
+    Only there may a keeper be: the first interpreter that loads `cryptography` has it to itself for the life of the
+    process, so a keeper in another one would take it from the main one.
+    """
+    if isolated():
+        return False
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        with contextlib.suppress(ImportError, AttributeError):
+            module = importlib.import_module(name)
+            return bool(module.get_current() == module.get_main())
+    return True
 
 
 class Signal:

@@ -18,7 +18,7 @@ from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.home import disk  # noqa: F401 - here, for before a fork the hook of who came first runs last
 from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.native import RLock
+from ipfs_log_handlers.native import RLock, in_main_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -199,13 +199,13 @@ class HomeProcess:
                     writer.tell_of_next()
                 return
             self._threaded = True
-        with contextlib.suppress(ImportError):  # msgspec refuses sub-interpreters: a keeper elsewhere seals
+        with contextlib.suppress(ImportError):  # a library that keeping needs is not there: a keeper elsewhere seals
             self._keeper_thread().start()
 
     def wants_thread(self) -> bool:
         """Whether a handler of this process lets a thread of it be the keeper."""
         settings = [each.settings for each in self._occupants] or self._former_settings()
-        return any(each.keeper == "thread" for each in settings)
+        return any(each.keeper == "thread" for each in settings) and in_main_interpreter()
 
     def _sources(self) -> list[Writer | Archiver]:
         return [*self.writers.values(), *self.archivers.values()]
@@ -259,6 +259,8 @@ class HomeProcess:
             return True
         for writer in list(self.writers.values()):
             writer.tell_lost()
+        if not in_main_interpreter():  # a keeper elsewhere seals
+            return False
         with HomeProcess.importing():
             from ipfs_log_handlers.flush import flush  # the reading side of a home, not needed to log
 

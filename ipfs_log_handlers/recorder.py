@@ -17,6 +17,7 @@ from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.fields import rename_clashing, resolve_event
+from ipfs_log_handlers.native import isolated
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
 
@@ -145,9 +146,11 @@ class Recorder:
                 from ipfs_log_handlers.format.record import FrontEncoder
 
                 subsystems.load()
-                with suppress(ImportError):  # it refuses sub-interpreters, and the slow way does without it
-                    import msgspec  # noqa: F401
-                self._encoder = FrontEncoder()
+                quick = not isolated()
+                if quick:
+                    with suppress(ImportError):  # the slow way does without it
+                        import msgspec  # noqa: F401
+                self._encoder = FrontEncoder(quick=quick)
         return self._encoder
 
     def _routed(self, logger: str, text: str, fields: dict[str, Any]) -> Subsystem:

@@ -16,7 +16,6 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
-import hashlib
 import json
 import math
 import pathlib
@@ -67,7 +66,6 @@ def _unfit(value: object) -> object:
 
 
 def _quick_encoder() -> Encode:
-    """`msgspec`'s encoder, or `json`'s where msgspec refuses to load (isolated sub-interpreters)."""
     try:
         import msgspec
     except ImportError:
@@ -105,12 +103,16 @@ class FrontEncoder:
 
     One per handler; safe to use from any number of threads. Holds what need not be encoded again: the text of the
     current second, and level and logger of each pair it has seen.
+
+    Args:
+        quick: encode with `msgspec`, where it can be loaded; else with `json`.
     """
 
-    __slots__ = ("_encode", "_heads", "_second", "_shapes")
+    __slots__ = ("_encode", "_heads", "_quick", "_second", "_shapes")
 
-    def __init__(self) -> None:
-        self._encode: Encode | None = None
+    def __init__(self, *, quick: bool = True) -> None:
+        self._quick = quick
+        self._encode: Encode | None = None if quick else encode_total
         self._shapes: dict[tuple[str, ...], Shape | None] = {}
         self._heads: dict[tuple[str, str], bytes] = {}
         self._second: tuple[int, bytes] = (0, b'{"time":"1970-01-01T00:00:00.')
@@ -181,7 +183,7 @@ class FrontEncoder:
         try:
             return self._shapes[names]
         except KeyError:
-            made = _new_shape(names)
+            made = _new_shape(names) if self._quick else None
         if len(self._shapes) < _MOST_SHAPES:
             self._shapes[names] = made
         return made
@@ -360,7 +362,7 @@ def cut_down(event: object, fields: Mapping[str, Any], most: int) -> tuple[str, 
         encoded = {name: encode_total(value) for name, value in whole.items()}
         size = len(encode_total(whole))
         for name, data in sorted(encoded.items(), key=lambda item: -len(item[1])):
-            left_out = {MARK: f"left out: {len(data)} bytes", "sha256": hashlib.sha256(data).hexdigest()}
+            left_out = {MARK: f"left out: {len(data)} bytes", "sha256": _sha256(data)}
             saved = len(data) - len(encode_total(left_out))
             if saved > 0:
                 whole[name], size = left_out, size - saved
@@ -369,15 +371,20 @@ def cut_down(event: object, fields: Mapping[str, Any], most: int) -> tuple[str, 
         if size > most:  # names alone are too long
             data = encode_total(uncut)
             event = _cut_texts(as_text(uncut["event"]), 64)
-            told = {MARK: f"left out: {len(uncut) - 1} fields", "sha256": hashlib.sha256(data).hexdigest()}
+            told = {MARK: f"left out: {len(uncut) - 1} fields", "sha256": _sha256(data)}
             whole = {"event": event, "fields": told}
     return as_text(whole.pop("event")), whole
 
 
+def _sha256(data: bytes) -> str:
+    import hashlib  # loads OpenSSL, which logging does without
+
+    return hashlib.sha256(data).hexdigest()
+
+
 def _cut_texts(value: Any, longest: int) -> Any:
     if isinstance(value, str) and len(value) > longest:
-        digest = hashlib.sha256(value.encode("utf-8")).hexdigest()
-        return f"{value[:longest]}… (cut: {len(value)} characters, sha256 {digest})"
+        return f"{value[:longest]}… (cut: {len(value)} characters, sha256 {_sha256(value.encode())})"
     if isinstance(value, dict):
         return {name: _cut_texts(inner, longest) for name, inner in value.items()}
     if isinstance(value, list):

@@ -7,7 +7,6 @@ confirmed, is made of that text. Whatever a user may have put a secret into is n
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 import re
 from typing import Final
@@ -142,6 +141,8 @@ def _not_an_address(text: str, hint: str) -> ConfigurationError:
 
 def store_name(address: str) -> str:
     """Returns the name of a store that was given none: 16 hex digits of the SHA-256 of its normalised address."""
+    import hashlib  # loads OpenSSL, which logging does without
+
     return hashlib.sha256(normalise(address).encode()).hexdigest()[:16]
 
 
