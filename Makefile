@@ -20,7 +20,7 @@ OLDEST_NEWEST = $(sort $(firstword $(ORDINARY)) $(lastword $(ORDINARY)))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-offline test-all test-offline-oldest-newest lint format types bench soak clean others
+.PHONY: help demo test test-offline test-all test-offline-oldest-newest lint format types docs bench soak clean others
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{ printf "make %-28s %s\n", $$1, $$2 }'
@@ -68,6 +68,9 @@ types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public na
 	$(BIN)/mypy
 	cp tests/typing/api.py build/typed/
 	cd build/typed && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable bin/python api.py
+
+docs: $(VENV)/.installed ## writes the pages of the subsystems, docs/subsystems/, from the code
+	$(BIN)/python scripts/subsystem_pages.py
 
 bench: $(VENV)/.bench ## measures us and our peers, and prints the tables of benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
