@@ -97,7 +97,7 @@ class Event:
         from ipfs_log_handlers.subsystems.signature import check
 
         defaults = {} if self.declared is None else self.declared.__kwdefaults__ or {}
-        found = check(self, {**defaults, **given})
+        found = check(self, {**given, **{name: value for name, value in defaults.items() if name not in given}})
         if self.declared is not None:
             self.declared(**found)
         return {"event": self.name, **found}
