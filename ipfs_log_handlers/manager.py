@@ -148,9 +148,9 @@ class DatasetsManager:
             `{"success": True, "version", "cid", "metadata", "distributed": True}`, or `{"success": False, "error"}`.
             Never raises.
         """
-        steps = list(transformations or ())
 
         def work() -> Answer:
+            steps = list(transformations or ())
             archive = self._version(str(dataset_id), str(version), parent_version, steps, metadata or {})
             answer = {"success": True, "version": str(version), "cid": archive.root.text}
             self._provenance.append(
@@ -224,7 +224,9 @@ class DatasetsManager:
         facts = _facts(metadata, None if path is None else Path(path).name, component)
         if path is not None:
             return archiver.put(Path(path), facts)
-        return archiver.put_bytes(data.encode() if isinstance(data, str) else bytes(data or b""), facts)
+        return archiver.put_bytes(
+            data.encode() if isinstance(data, str) else memoryview(b"" if data is None else data).tobytes(), facts
+        )
 
     def _load(self, identifier: str, target: str | os.PathLike[str] | None) -> tuple[Path, dict[str, Any]]:
         _load_reading()

@@ -184,6 +184,7 @@ def test_failure_is_told_and_leaves_nothing(home, manager, monkeypatch):
     "call",
     [
         {}, {"path": "/nowhere/at/all"}, {"path": "x", "data": b"y"}, {"path": "nul\0"}, {"path": 7},
+        {"data": 5}, {"data": []},
         {"data": 3.5}, {"data": b"x", "metadata": {"deep": "x" * 10_000}}, {"data": b"x", "metadata": "no map"},
         {"data": b"x", "subsystem": "no_such"}, {"path": "/dev/null"}, {"data": b"x", "metadata": {1: {2: {3}}}},
     ],
@@ -194,8 +195,10 @@ def test_never_raises(home, manager, call):
 
     json.dumps(answer)
     assert answer["success"] is True or answer["error"]
+    assert not answer["success"] or isinstance(call["data"], bytes)
     assert len(stored(home) if home.exists() else []) == int(answer["success"])
     assert manager.load("nothing")["success"] is False
+    assert manager.version("a", "1", None, 5)["success"] is False
 
 
 def test_concurrent_calls(home, manager):
