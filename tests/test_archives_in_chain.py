@@ -20,9 +20,9 @@ from ipfs_log_handlers.reading import archives as reading
 from ipfs_log_handlers.reading.verify import verify
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import oracle, programs, trees
 from tests.archived import archiver, facts, sealed, verified, waiting
-from tests.lying import LyingDaemon
 from tests.reading import homes
 
 
@@ -321,7 +321,7 @@ def test_killed_between_every_two_steps(home, body, most):
     """
     board = home.parent / "board"
     board.touch()
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         ended = programs.run(home, body, KUBO=daemon.url, BOARD=str(board), deadline_s=250).clean()
         blocks = dict(daemon.store.blocks)
 

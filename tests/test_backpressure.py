@@ -16,10 +16,10 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import Asked, FakeDaemon, Said, error
 from tests import oracle, programs
 from tests.cli.running import run
 from tests.kubo.daemon import Daemon
-from tests.lying import Asked, LyingDaemon, Said, error
 from tests.reading import homes
 from tests.workshop import keeping, seal_all, wait_until
 
@@ -115,7 +115,7 @@ def test_what_was_dropped_is_told_within_the_bound(home):
 class _Gate:
     """Lets a daemon answer the first uploads, then hold its breath until it may go on."""
 
-    def __init__(self, daemon: LyingDaemon, after: int) -> None:
+    def __init__(self, daemon: FakeDaemon, after: int) -> None:
         self.reached, self.open = threading.Event(), threading.Event()
         self._honest = daemon._honestly
         self._left = after
@@ -155,7 +155,7 @@ def test_fresh_records_pass_a_backlog(home, monkeypatch):
         fresh.handle(logging.makeLogRecord({"msg": "fresh", "name": "t"}))
         sys.stdin.readline()
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         gate = _Gate(daemon, 4)
         program = programs.start(home, body, KUBO=daemon.url)
         assert program.stdin
@@ -203,7 +203,7 @@ def test_a_poison_batch_is_shown(home):
     """A batch that the store names as bad is set aside: counted by status, its reason told by doctor, others arrive."""
     homes.make(home, 30)
     poison = Batches(homes.room(home).current.batches).facts(1).cid
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         honest = daemon._honestly
         bad = error(500, f'import failed after block "{poison.text}": mismatch in content integrity, got: x')
         daemon.always("dag/import", lambda asked: bad if bytes(poison) in asked.body else honest(asked))

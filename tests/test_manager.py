@@ -16,9 +16,9 @@ import pytest
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.manager import DatasetsManager
 from ipfs_log_handlers.reading import archives as reading
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import programs, trees
 from tests.archived import managing, sealed, verified, waiting
-from tests.lying import LyingDaemon
 from tests.reading import homes
 from tests.workshop import refuse
 
@@ -250,7 +250,7 @@ class TestDaemon:
 
     def test_down_and_back(self, home):
         """While nobody listens `store` succeeds; what waited is delivered by the same process when somebody does."""
-        with LyingDaemon() as daemon:
+        with FakeDaemon() as daemon:
             url = daemon.url
         with managing(home, keeper="thread", kubo=url, flush_timeout=0.1) as manager:
             begun = time.monotonic()
@@ -258,14 +258,14 @@ class TestDaemon:
             assert time.monotonic() - begun < 10
             assert not manager.flush(0.2)
         assert 20 == len(stored(home))
-        with LyingDaemon() as daemon:
+        with FakeDaemon() as daemon:
             homes.ship(home, daemon.url)
             there = {cid.text for cid in daemon.store.blocks}
         assert set(cids) <= there
 
     def test_end_of_a_program_ships(self, home):
         """A program that stores and ends, without a word to the manager, has shipped by then."""
-        with LyingDaemon() as daemon:
+        with FakeDaemon() as daemon:
             body = """
                 from ipfs_log_handlers import manager
                 manager.configure(home=HOME, kubo=KUBO)
@@ -308,7 +308,7 @@ class TestLoad:
     def test_from_a_store_alone(self, home, tmp_path):
         """What this home never had comes from the configured store, by its CID."""
         other = home.with_name("other")
-        with LyingDaemon() as daemon:
+        with FakeDaemon() as daemon:
             with managing(other) as there:
                 cid = there.store(data=b"elsewhere")["cid"]
             homes.ship(other, daemon.url)
@@ -373,7 +373,7 @@ class TestVersions:
 
     def test_version_of_what_has_left(self, home, tmp_path):
         """Of a dataset whose bytes have left the home a version can be made all the same: they come from the store."""
-        with LyingDaemon() as daemon, managing(home, kubo=daemon.url) as manager:
+        with FakeDaemon() as daemon, managing(home, kubo=daemon.url) as manager:
             cid = manager.store(data=b"x" * 5000, metadata={"name": "n"})["cid"]
             homes.ship(home, daemon.url)
             homes.strip(home, 0, "logs")

@@ -16,9 +16,9 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.reading import archives as reading
 from ipfs_log_handlers.rotator import Rotator, archiving
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import programs
 from tests.archived import sealed, verified
-from tests.lying import LyingDaemon
 from tests.reading import homes
 from tests.workshop import refuse
 
@@ -124,7 +124,7 @@ def configuration(path: Path, home: Path, **more: Any) -> dict[str, Any]:
 )
 def test_by_configuration_alone(home, tmp_path, more):
     """A dictConfig of plain values is enough; at the end of the program everything is shipped."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         config = configuration(tmp_path / "app.log", home, **more)
         config["handlers"]["f"]["archive"]["kubo"] = daemon.url
         body = """

@@ -14,9 +14,9 @@ from ipfs_log_handlers import IPFSHandler
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.stores import open_store
+from ipfs_log_handlers.testing import Asked, FakeDaemon, Said, error
 from tests import programs
 from tests.cli.running import run
-from tests.lying import Asked, LyingDaemon, Said, error
 from tests.reading import homes
 
 SECRET = "hush-4f1d9c"
@@ -53,9 +53,9 @@ def echo(status: int) -> Any:
 
 
 @pytest.fixture(params=[403, 500])
-def indiscreet(request: pytest.FixtureRequest) -> Iterator[LyingDaemon]:
+def indiscreet(request: pytest.FixtureRequest) -> Iterator[FakeDaemon]:
     """A daemon that refuses, or fails, and repeats the token in its answer."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         daemon.always("version", echo(request.param))
         daemon.always("dag/import", echo(request.param))
         yield daemon

@@ -18,11 +18,11 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.reading.dataset import Dataset, Gap
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import oracle
 from tests.archived import managing
 from tests.cli.running import command, run
 from tests.faults import shim
-from tests.lying import LyingDaemon
 from tests.programs import environment
 from tests.reading import homes
 from tests.workshop import durable, header, lines, logging_to, put_segment, seal_home
@@ -280,7 +280,7 @@ def test_all_batches_from_a_store(rotting):
     assert ([f"r{n}" for n in range(12)], []) == rotting.events()
 
 
-def repair_killed(home: Path, daemon: LyingDaemon, at: int) -> bool:
+def repair_killed(home: Path, daemon: FakeDaemon, at: int) -> bool:
     """Damage a bit of everything, kill a repair at one of its calls, repair once more; whether it was killed."""
     homes.make(home, 30, kubo=daemon.url)
     homes.ship(home, daemon.url)
@@ -304,14 +304,14 @@ def repair_killed(home: Path, daemon: LyingDaemon, at: int) -> bool:
 
 def test_a_repair_that_is_killed(tmp_path):
     """A repair that dies between two steps is done by the next one."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         assert all(repair_killed(tmp_path / str(at), daemon, at) for at in (3, 10, 16, 25))
 
 
 @pytest.mark.soak
 def test_a_repair_that_is_killed_anywhere(tmp_path):
     """The same at every call that it makes."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         at = 1
         while repair_killed(tmp_path / str(at), daemon, at):
             at += 1

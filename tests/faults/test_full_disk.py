@@ -12,9 +12,9 @@ import pytest
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import oracle, programs
 from tests.faults.disks import feigned_disk, small_disk
-from tests.lying import LyingDaemon
 
 MIB = 1 << 20
 TOOLS = """
@@ -74,7 +74,7 @@ def test_shipped_payloads_go_first(tmp_path):
         print(json.dumps(state()))
     """
     count = 1200
-    with small_disk(tmp_path / "disk", 10 * MIB) as env, LyingDaemon() as daemon:
+    with small_disk(tmp_path / "disk", 10 * MIB) as env, FakeDaemon() as daemon:
         told = run(env, tmp_path, body, KUBO=daemon.url, COUNT=count)
         home = tmp_path / "disk" / "home"
         [log] = oracle.read_home(home)["logs"]

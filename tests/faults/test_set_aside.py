@@ -8,13 +8,13 @@ from ipfs_log_handlers.home import lock, shipped
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.stores.memory import MemoryStore
+from ipfs_log_handlers.testing import Asked, FakeDaemon, Said, error, part
 from tests import oracle
 from tests.cli.running import Ended, run
-from tests.lying import Asked, LyingDaemon, Said, error, part
 from tests.reading import homes
 
 
-def refuse_batch(daemon: LyingDaemon, cid: str) -> None:
+def refuse_batch(daemon: FakeDaemon, cid: str) -> None:
     """Let a daemon name each CAR as bad that holds a block."""
 
     def answer(asked: Asked) -> Said:
@@ -28,7 +28,7 @@ def refuse_batch(daemon: LyingDaemon, cid: str) -> None:
 def test_set_aside_and_sent_again(home):
     """One poisoned batch of five holds up no other; status, doctor and ship name it; later it is sent once more."""
     homes.make(home, 50)
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         poison = oracle.read_home(home)["audit"][0].batches[2].cid
         refuse_batch(daemon, poison)
         ended = run("ship", "--kubo", daemon.url, home=home)
@@ -90,7 +90,7 @@ def test_a_lost_payload_is_set_aside(home, tmp_path: Path):
     """What has left the home and no store has cannot be shipped; it holds up nothing behind it."""
     homes.make(home, 20)
     homes.strip(home, 0)
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         assert 4 == run("ship", "--kubo", daemon.url, home=home).code
         [found] = shipped.load_all(homes.room(home).current.shipped).values()
     assert (1, [0]) == (found.upto, [each.index for each in found.aside])

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.testing import FakeDaemon, part
 from tests import oracle, programs
 from tests.faults import shim
-from tests.lying import LyingDaemon, part
 
 BODY = """
     import asyncio, contextlib, ctypes
@@ -153,7 +153,7 @@ FAULTS = [
 
 
 def tell_story(
-    tmp_path: Path, cases: Iterable[tuple[str, dict[str, str]]], daemon: LyingDaemon, **settings: Any
+    tmp_path: Path, cases: Iterable[tuple[str, dict[str, str]]], daemon: FakeDaemon, **settings: Any
 ) -> None:
     """Run each case, and the normal start after it."""
     ended = programs.run(
@@ -169,7 +169,7 @@ def tell_story(
     assert 0 == ended.code, f"{ended.out}\n{ended.err}"
 
 
-def calls_made(tmp_path: Path, daemon: LyingDaemon, **settings: Any) -> dict[str, int]:
+def calls_made(tmp_path: Path, daemon: FakeDaemon, **settings: Any) -> dict[str, int]:
     """How many calls of each group the story makes when nothing goes wrong."""
     groups = sorted({fault.calls for fault in FAULTS})
     names = {f"calm-{number}": calls for number, calls in enumerate(groups)}
@@ -186,7 +186,7 @@ def board_of(home: Path) -> list[list[str]]:
     return [line.split(" ", 1) for line in Path(f"{home}.board").read_text().splitlines()]
 
 
-def check(home: Path, fault: Fault, daemon: LyingDaemon) -> dict[str, int]:
+def check(home: Path, fault: Fault, daemon: FakeDaemon) -> dict[str, int]:
     """Assert all that is promised of a home after the next start; what the program counted as dropped."""
     told = board_of(home)
     begun, kept, dropped = ([f"r{n}" for word, n in told if word == each] for each in ("begun", "kept", "dropped"))
@@ -212,7 +212,7 @@ def check(home: Path, fault: Fault, daemon: LyingDaemon) -> dict[str, int]:
     return counted
 
 
-def no_index_twice(daemon: LyingDaemon) -> int:
+def no_index_twice(daemon: FakeDaemon) -> int:
     """Assert that all that was ever uploaded holds one manifest for each number of a log; how many there were."""
     seen: dict[tuple[str, int], str] = {}
     for asked in daemon.uploads():
@@ -226,7 +226,7 @@ def no_index_twice(daemon: LyingDaemon) -> int:
 
 def sweep(tmp_path: Path, chance: random.Random | None, each: int, **settings: Any) -> int:
     """Let every fault happen at `each` calls drawn by `chance`, or at all of them; how many cases that made."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         counted = calls_made(tmp_path, daemon, **settings)
         cases: dict[str, tuple[Fault, int]] = {}
         for number, fault in enumerate(FAULTS):

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from ipfs_log_handlers.testing import FakeDaemon, Said
 from tests import oracle, programs
-from tests.lying import LyingDaemon, Said
 
 SLACK_S = 2.0
 """What the end may take beside `flush_timeout`."""
@@ -88,7 +88,7 @@ def test_an_uploader_that_logs_on_every_request(home, remote):
         over.set(); thread.join()
         print(json.dumps([took, during, count, len(requests)]))
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         url = daemon.url
         if remote == "silent":
             for command in ("version", "dag/import"):
@@ -129,7 +129,7 @@ def test_dictconfig_again_and_again_uploads_nothing_twice(home):
         for each in threads: each.join()
         print(json.dumps(counts))
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         ended = programs.run(home, body, KUBO=daemon.url).clean()
         assert pinned(daemon, home)
         bodies = [asked.body for asked in daemon.uploads()]
@@ -190,7 +190,7 @@ def test_a_thread_that_outlives_main(home):
         log.info("main")
         threading.Thread(target=late).start()
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         programs.run(home, body, KUBO=daemon.url).clean()
         assert pinned(daemon, home)
 

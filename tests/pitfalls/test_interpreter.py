@@ -11,8 +11,8 @@ import threading
 import pytest
 
 from ipfs_log_handlers import IPFSHandler
+from ipfs_log_handlers.testing import FakeDaemon
 from tests import oracle, programs
-from tests.lying import LyingDaemon
 from tests.workshop import durable, handler_of, logging_to
 
 THREADS = 8
@@ -107,7 +107,7 @@ def test_a_configuration_touches_nothing(home):
         logging.shutdown()
         print([each.name for each in threading.enumerate()], os.path.exists(HOME))
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         ended = programs.run(home, body, KUBO=daemon.url).clean()
         assert [] == daemon.asked
 

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from ipfs_log_handlers.testing import FakeDaemon, error
 from tests import oracle, programs
-from tests.lying import LyingDaemon, error
 
 
 @pytest.mark.parametrize("idle_s", [1.5, pytest.param(20.0, marks=pytest.mark.soak)])
@@ -30,7 +30,7 @@ def test_the_keeper_does_not_feed_itself(home, idle_s):
         print("flushed", flush=True)
         sys.stdin.readline()
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         process = programs.start(home, body, KUBO=daemon.url, options=("-X", "dev"))
         assert process.stdout is not None
         assert "flushed\n" == process.stdout.readline()
@@ -60,7 +60,7 @@ def test_our_own_troubles_are_told_elsewhere(home, trouble):
         for _ in range(3): h.flush()
         print(json.dumps([each["last_error"] for each in h.status()]))
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         url = daemon.url
         if trouble == "refused":
             url = "http://127.0.0.1:9"

@@ -13,8 +13,8 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper import loop
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.testing import FakeDaemon, Said, error, lines
 from tests import oracle, programs
-from tests.lying import LyingDaemon, Said, error, lines
 from tests.workshop import logging_to, wait_until
 
 TEXT = (("Content-Type", "text/plain"),)
@@ -46,7 +46,7 @@ OUTCOMES = {
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_whatever_a_store_answers_each_record_arrives_once(home, outcome):
     """Pitfall 40: one bad answer of any kind, then an honest store: every batch is pinned, none is set aside."""
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         with logging_to(home, kubo=daemon.url, batch={"records": 10}) as log:
             for i in range(30):
                 log.info("r%d", i)
@@ -96,7 +96,7 @@ def test_a_store_in_trouble_is_not_hammered(home):
         while not over.wait(0.01): log.info("on")
         os._exit(0)
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         daemon.always("dag/import", error(500, "no"))
         started = [programs.start(home, body, KUBO=daemon.url) for _ in range(4)]
         for each in started:
@@ -126,7 +126,7 @@ def test_the_delay_begins_anew_after_a_success(home):
             print("asked", flush=True)
         os._exit(0)
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         process = programs.start(home, body, KUBO=daemon.url)
         asked, told = process.stdin, process.stdout
         assert asked is not None
@@ -170,7 +170,7 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
         print("asked", flush=True)
         sys.stdin.readline()
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         busy = Said(status=429, headers=(*TEXT, ("Retry-After", "600")), body=(b".",) * 8, pause_s=0.1)
         daemon.say("dag/import", busy)
         process = programs.start(home, body, KUBO=daemon.url)
@@ -188,7 +188,7 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
 def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
     """Pitfall 41: where a next batch is always due, the sealed ones are shipped all the same."""
     seal_one, rounds = loop.Keeper._seal_one, list[int]()
-    with LyingDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
+    with FakeDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
 
         async def flowing(self, room):
             if not daemon.uploads() and len(rounds) < 300:
@@ -222,7 +222,7 @@ def test_memory_is_bounded_in_bytes(home, count):
         print(memory() - before, flush=True)
         os._exit(0)
     """
-    with LyingDaemon() as daemon:
+    with FakeDaemon() as daemon:
         for command in ("version", "dag/import"):
             daemon.always(command, Said(then="hang"))
         ended = programs.run(home, body, KUBO=daemon.url, COUNT=count, deadline_s=1200).clean()
