@@ -1,17 +1,21 @@
 """Redaction: what must not be kept is hidden before the disk, in every part of a record that can hold it.
 
 Names are exact where there is structure: fields at any depth, arguments of the message, members of a JSON message. In
-free text (the message, a traceback, a stack, the text in a field) what follows a name is hidden where it reads
-`name=value`, `name: value` or `"name": "value"`. A secret that stands in a text without its name cannot be known: that
-is a function's business.
+free text (the message, a traceback, a stack, the text in a field, the `repr` of an object) what follows a name is
+hidden where it reads `name=value`, `name: value` or `"name": "value"`. A secret that stands in a text without its name
+cannot be known: that is a function's business.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
+import enum
 import fnmatch
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -20,6 +24,8 @@ __all__ = ["HIDDEN", "Parts", "Redaction", "redaction"]
 HIDDEN: Final = "[redacted]"
 """What stands in the place of a hidden value."""
 _DEEPEST: Final = 64
+_BARE: Final = (int, float, type(None), dt.date, dt.time, dt.timedelta, decimal.Decimal, uuid.UUID)
+"""Types whose values hold no name."""
 _OURS: Final = ("event", "exception", "stack")
 _NAMED: Final = re.compile(r"""(?<![\w.-])(['"]?)([\w.-]+)\1\s*[=:]\s*""")
 _VALUE: Final = re.compile(
@@ -130,15 +136,29 @@ class _Names(Redaction):
                 value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
             if isinstance(value, str):
                 return self._in_text(value)
-            if not isinstance(value, (Mapping, list, tuple)):
-                return value
+            if isinstance(value, enum.Enum):
+                return self._hide(name, value.value, depth + 1)
+            if not isinstance(value, (Mapping, list, tuple, set, frozenset)):
+                return value if isinstance(value, _BARE) else self._hide_in_other(value)
             if depth > _DEEPEST:
                 return HIDDEN
             if isinstance(value, Mapping):
                 return {inner: self._hide(inner, each, depth + 1) for inner, each in list(value.items())}
-            return [self._hide(None, each, depth + 1) for each in list(value)]
+            names = getattr(value, "_fields", ()) if isinstance(value, tuple) else ()
+            each_name = names if len(names) == len(value) else (None,) * len(value)
+            return [self._hide(inner, each, depth + 1) for inner, each in zip(each_name, list(value), strict=True)]
         except Exception:  # noqa: BLE001 - the value's own code
             return HIDDEN
+
+    def _hide_in_other(self, value: Any) -> Any:
+        """A value of which the record will hold the bytes, or what `repr` says: the text of that, where it tells."""
+        kept = isinstance(value, (bytes, bytearray, memoryview))
+        try:
+            text = bytes(value).decode("utf-8", "replace") if kept else repr(value)
+        except Exception:  # noqa: BLE001 - the value's own code: nothing of it will be written
+            return value
+        shown = self._in_text(text)
+        return value if shown == text else shown
 
 
 def _as_json(fields: Fields) -> str:

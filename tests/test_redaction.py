@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -13,6 +16,16 @@ from ipfs_log_handlers import IPFSProcessor
 from ipfs_log_handlers.redaction import HIDDEN, redaction
 from tests.odd import BadMapping, BadRepr, Point, cyclic_dict, cyclic_list, deep
 from tests.workshop import durable, logging_to
+
+
+class Login(NamedTuple):
+    user: str
+    password: str
+
+
+class Kind(Enum):
+    ODD = {"password": "hush"}  # noqa: RUF012 - a value as programs have them
+
 
 NAMES = ("password", "*token*", "api?key")
 
@@ -41,11 +54,17 @@ class TestNames:
             ({"a": Point(5)}, {"a": {"x": 5, "password": HIDDEN}}),
             ({5: {"password": 1}}, {5: {"password": HIDDEN}}),
             ({"url": "https://h/?a=1&token=hush&b=2"}, {"url": f"https://h/?a=1&token={HIDDEN}&b=2"}),
+            ({"a": SimpleNamespace(password="hush", b=1)}, {"a": f"namespace(password={HIDDEN}, b=1)"}),
+            ({"a": Login("mira", "hush")}, {"a": ["mira", HIDDEN]}),
+            ({"a": deque([{"password": "hush"}])}, {"a": f"deque([{{'password': {HIDDEN}}}])"}),
+            ({"a": {"token=hush"}}, {"a": [f"token={HIDDEN}"]}),
+            ({"a": b"token=hush", "b": b"\xff"}, {"a": f"token={HIDDEN}", "b": b"\xff"}),
+            ({"a": Kind.ODD, "b": 1.5, "c": None}, {"a": {"password": HIDDEN}, "b": 1.5, "c": None}),
         ],
-        ids=range(8),
+        ids=range(14),
     )
     def test_fields(self, value: dict[Any, Any], shown: dict[Any, Any]) -> None:
-        """Pitfall 35: named values are hidden wherever they stand: nested, in lists, in dataclasses, in any case."""
+        """Pitfall 35: named values are hidden wherever they stand: nested, in lists, in objects, in any case."""
         assert shown == apply(NAMES, fields=value)[1]
 
     @pytest.mark.parametrize(
