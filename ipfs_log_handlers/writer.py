@@ -325,7 +325,7 @@ class Writer:
             if written != len(whole):
                 raise OSError(errno.ENOSPC, "a short write")
         except OSError as error:
-            self._abandon(segment)
+            self._close_segment()
             self._refusal = _reason(error)
             return False
         self._lost.clear()
@@ -343,7 +343,7 @@ class Writer:
                 if kept:
                     segment.size = end
         if not kept:
-            self._abandon(segment)
+            self._close_segment()  # synced under `power`: other threads may wait for the sync of what stands before
             if isinstance(error, OSError) and self._tries_again(front):
                 self._seq = seq - 1
                 self._nested.appendleft(front)

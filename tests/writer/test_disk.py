@@ -326,6 +326,21 @@ class TestPower:
         assert [0, 1, 2] == numbers(home)
         assert 2 == len(list((home / "logs" / "spool").iterdir()))
 
+    def test_sync_before_a_torn_line(
+        self, make: Callable[..., Writer], home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What another thread appended, and has not synced yet, is synced when a torn line ends its segment."""
+        made, synced = make(durability="power"), list[int]()
+        made.append(front(0))
+        monkeypatch.setattr(made, "_afterwards", None)  # the other thread stands between its write and its sync
+        made.append(front(1))
+        [segment] = (home / "logs" / "spool").iterdir()
+        monkeypatch.setattr(disk, "sync_data", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+        refuse(monkeypatch, "write", OSError(errno.EIO, "io"), times=1)
+        made.append(front(2))
+        assert segment.stat().st_ino in synced
+        assert [0, 1, 2] == numbers(home)
+
     def test_sync_of_a_full_segment_fails(self, make: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch) -> None:
         """A sync that fails as a segment is closed is counted too."""
         made = make(durability="power")
