@@ -94,8 +94,8 @@ class IPFSHandler(logging.Handler):
         try:
             if not _is_ours(record.__dict__):
                 self._emit_any(record)
-        except Exception:  # noqa: BLE001 - counted; nothing more can be done
-            self._recorder.failed += 1
+        except Exception as error:  # noqa: BLE001 - counted; nothing more can be done
+            self._recorder.count_failure("a record was lost", error)
 
     def _emit_any(self, record: logging.LogRecord) -> None:
         """Every kind of record: text, fields, JSON messages, exceptions, attributes that are missing."""

@@ -177,7 +177,10 @@ class HomeProcess:
 
     def failed(self, what: str, error: Exception) -> None:
         """Count something that failed where nobody can be told: `status` shows it."""
-        text = f"{what}: {type(error).__name__}: {error}"[:200]
+        self.count_failure(f"{what}: {type(error).__name__}: {error}"[:200])
+
+    def count_failure(self, text: str) -> None:
+        """Count a failure by its text, up to a number of different ones."""
         if text in self.failures or len(self.failures) < _MOST_FAILURES:
             self.failures[text] = self.failures.get(text, 0) + 1
 

@@ -63,8 +63,8 @@ class IPFSProcessor:
         """Record the event; return the very dict that came in, unchanged."""
         try:
             self._record(logger, method_name, event_dict)
-        except Exception:  # noqa: BLE001 - a guest: counted, never raised
-            self._recorder.failed += 1
+        except Exception as error:  # noqa: BLE001 - a guest: counted, never raised
+            self._recorder.count_failure("a record was lost", error)
         return event_dict
 
     def _record(self, logger: object, method_name: str, event_dict: MutableMapping[str, Any]) -> None:

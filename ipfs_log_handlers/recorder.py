@@ -85,7 +85,7 @@ class Recorder:
         self.quick: tuple[FrontEncoder, Callable[[bytes], None], int, Mapping[str, tuple[str, ...]]] | None = None
         """Encoder, writer, longest front and required fields, once all goes to one log with nothing to hide."""
         self.failed = 0
-        """Records for which even a substitute could not be written."""
+        """Records for which even a substitute could not be written, and calls of flush and close that failed."""
 
     def take(
         self,
@@ -173,15 +173,20 @@ class Recorder:
         """Wait until all that this process logged to the home is shipped (without `kubo`: sealed), or time is over."""
         try:
             self.home.flush(self._settings.flush_timeout)
-        except Exception:  # noqa: BLE001 - counted; logging.shutdown must get to the handlers behind this one
-            self.failed += 1
+        except Exception as error:  # noqa: BLE001 - counted; logging.shutdown must get to the handlers behind this one
+            self.count_failure("flush", error)
 
     def close(self) -> None:
         """Flush, once; the last one of a home gives the keeper's lock back. A later record still lands."""
         try:
             self.home.leave(self._occupant)
-        except Exception:  # noqa: BLE001 - as above
-            self.failed += 1
+        except Exception as error:  # noqa: BLE001 - as above
+            self.count_failure("close", error)
+
+    def count_failure(self, what: str, error: Exception) -> None:
+        """Count what the program must not see; `status` shows it, without the words of an error that may be secret."""
+        self.failed += 1
+        self.home.count_failure(f"{what}: {type(error).__name__}")
 
     def status(self) -> list[dict[str, Any]]:
         """Counters and health of the home, one mapping for each subsystem, with the keys of `ipfs-logs status`."""

@@ -52,7 +52,7 @@ class Here(Protocol):
         """By subsystem."""
 
     failures: dict[str, int]
-    """What failed where nobody could be told (at exit, as a store was closed), and how often."""
+    """What failed where nobody could be told (a record, at exit, as a store was closed), and how often."""
 
     @property
     def troubles(self) -> Mapping[str, str]:

@@ -155,6 +155,7 @@ class TestGuest:
         given = {"event": BadRepr()}
         assert given is made(None, "info", given)
         assert 1 == made._recorder.failed
+        assert {"a record was lost: TypeError": 1} == made._recorder.home.failures
         made.close()
         HomeProcess._all.pop(home)
 

@@ -18,6 +18,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark, Trouble
 from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
 from ipfs_log_handlers.process import HomeProcess, _at_exit
+from ipfs_log_handlers.recorder import Recorder
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
 from tests.reading import homes
@@ -319,3 +320,16 @@ def test_what_fails_where_nobody_is_told(home, monkeypatch):
         "closing memory:closing: RuntimeError: will not close": 1,
         "exit: ZeroDivisionError: division by zero": 1,
     }
+
+
+def test_a_record_that_failed_altogether(home, monkeypatch):
+    """A record for which not even a substitute could be written is counted, without the words of the error."""
+    with logging_to(home) as logger:
+        logger.info("one")
+        with monkeypatch.context() as patch:
+            patch.setattr(Recorder, "take", lambda *_, **__: int("hush"))
+            handler_of(logger).__dict__.pop("handle")  # the short way has its place
+            handler_of(logger)._recorder.quick = None
+            logger.info("two")
+        (found,) = handler_of(logger).status()
+    assert found["failures"] == {"a record was lost: ValueError": 1}
