@@ -108,7 +108,13 @@ class _Terminal:
         self._colours = sys.stdout.isatty()
 
     def put(self, line: bytes, subsystem: str) -> None:
-        record = json.loads(line)
+        try:
+            shown = self._shown(json.loads(line), subsystem)
+        except (ValueError, RecursionError, AttributeError):  # nested too deep, a number too long, no object
+            shown = safe_json(line)
+        put_bytes(shown + b"\n")
+
+    def _shown(self, record: dict[str, Any], subsystem: str) -> bytes:
         parts = [
             self._styled(_plain(record.get("time")), "bright_black"),
             self._styled(f"{_plain(record.get('level')):8}", _COLOURS.get(str(record.get("level")))),
@@ -121,7 +127,7 @@ class _Terminal:
         for name in ("exception", "stack"):
             for below in str(record.get(name) or "").splitlines():
                 text += f"\n    {neutral(below)}"
-        put_bytes(text.encode("utf-8", "backslashreplace") + b"\n")
+        return text.encode("utf-8", "backslashreplace")
 
     def _styled(self, text: str, colour: str | None) -> str:
         return click.style(text, fg=colour) if self._colours and colour else text

@@ -268,9 +268,13 @@ def _seq(line: bytes) -> int:
 
 
 def with_subsystem(line: bytes, subsystem: str) -> bytes:
-    """The JSON of a record with its `subsystem` added; a field of that name that was logged becomes `subsystem_`."""
+    """The JSON of a record with its `subsystem` added; a field of that name that was logged becomes `subsystem_`.
+
+    A line that Python cannot read (nested too deep, a number too long) stays as it is but for the last key.
+    """
     if b'"subsystem"' in line:
-        return json.dumps(_labelled(line, subsystem), separators=(",", ":"), ensure_ascii=False).encode()
+        with suppress(ValueError, RecursionError, TypeError, AttributeError):
+            return json.dumps(_labelled(line, subsystem), separators=(",", ":"), ensure_ascii=False).encode()
     return b'%b,"subsystem":"%b"}' % (line[:-1], subsystem.encode("ascii"))
 
 

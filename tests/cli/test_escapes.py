@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.cli import VERBS
 from ipfs_log_handlers.home import head, lock, shipped
 from ipfs_log_handlers.home.batches import Batches
@@ -97,3 +98,16 @@ def test_a_home_with_such_a_name(tmp_path):
     for verb in VERBS:
         ended = run(verb, *ARGUMENTS.get(verb, ([],))[0], "-o", "text", home=home)
         assert not OBEYED.search(ended.out + ended.err), verb
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("value", [b"[" * 100_000 + b"]" * 100_000, b"9" * 5_000, b"[" * 500 + b"]" * 500])
+def test_a_line_that_python_cannot_read(home, value, form):
+    """A record of another program, nested deeper or with a longer number than Python reads, is printed as it stands."""
+    homes.make(home, 1)
+    with homes.Writing(home) as writing:
+        writer = writing.handler._recorder.home.writer(subsystems.get("audit"), writing.handler._recorder._settings)
+        writer.append(b'{"time":"t","level":"info","logger":"l","event":"e","subsystem":1,"a":' + value)
+    ended = run("cat", "audit", "-o", form, home=home)
+    assert ended.code == 0
+    assert value.decode() in ended.out
