@@ -89,7 +89,7 @@ class Event:
         )
 
     def make(self, given: Mapping[str, Any]) -> Fields:
-        """The checked fields and the defaults of others, with `event`, without those that are `None`.
+        """The checked fields as they are given, the defaults of others behind them, with `event`, without `None`.
 
         Raises:
             EventError: one is missing, misspelt, or of a wrong type or value.
@@ -97,7 +97,7 @@ class Event:
         from ipfs_log_handlers.subsystems.signature import check
 
         defaults = {} if self.declared is None else self.declared.__kwdefaults__ or {}
-        found = check(self, {**given, **{name: value for name, value in defaults.items() if name not in given}})
+        found = check(self, {**given, **defaults, **given})
         if self.declared is not None:
             self.declared(**found)
         return {"event": self.name, **found}

@@ -266,6 +266,17 @@ class TestLogged:
 
 
 class TestOwn:
+    def test_order(self) -> None:
+        """The fields stand as they were given, and the defaults of others behind them."""
+        events = Events()
+
+        @events.define("billing.paid")
+        def paid(*, invoice: str, method: str = "card", share: float = 1.0) -> None:
+            """An invoice was paid."""
+
+        assert list(paid(invoice="A-17", share=0.5)) == ["event", "invoice", "share", "method"]
+        assert list(paid(method="cash", invoice="A-17")) == ["event", "method", "invoice", "share"]
+
     def test_declared(self) -> None:
         """A program declares its own events as the eleven do; what is not given has its default."""
         events = Events()
