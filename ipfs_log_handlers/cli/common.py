@@ -13,9 +13,12 @@ from typing import Any
 import click
 
 from ipfs_log_handlers.config import homes_directory
+from ipfs_log_handlers.errors import HomeError
+from ipfs_log_handlers.home import lock
 from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.home.lock import KeeperLock
 
-__all__ = ["Place", "chosen_rooms", "subsystems_argument", "verb"]
+__all__ = ["Place", "chosen_rooms", "subsystems_argument", "take_lock", "verb"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +107,22 @@ def chosen_rooms(home: Home, subsystems: Sequence[str]) -> list[Room]:
         known = ", ".join(rooms) or "none"
         raise click.UsageError(f"no subsystem {', '.join(map(repr, unknown))} in {home.path}; there are: {known}")
     return [rooms[name] for name in dict.fromkeys(subsystems)] if subsystems else list(rooms.values())
+
+
+def take_lock(home: Home, hint: str) -> KeeperLock:
+    """The keeper's lock, for a verb that cannot work beside a keeper.
+
+    Args:
+        home: the home.
+        hint: what to do where another process has it.
+
+    Raises:
+        HomeError: another process keeps the home.
+    """
+    held = lock.take(home)
+    if held is None:
+        who = lock.holder(home) or {"pid": "unknown", "host": "an unknown host"}
+        raise HomeError(
+            "another process keeps this home", where=home.path, found=f"pid {who['pid']} on {who['host']}", hint=hint
+        )
+    return held

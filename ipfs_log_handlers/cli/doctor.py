@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import click
 
-from ipfs_log_handlers.cli.common import Place, verb
+from ipfs_log_handlers.cli.common import Place, take_lock, verb
 from ipfs_log_handlers.cli.output import neutral, put_json, several, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
 from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
@@ -174,15 +174,7 @@ def _damaged(room: Room, *, alone: bool) -> Iterator[_Check]:
 
 
 async def _repair(home: Home, addresses: list[str], token: str | None) -> list[_Check]:
-    held = lock.take(home)
-    if held is None:
-        who = lock.holder(home) or {}
-        raise HomeError(
-            "another process keeps this home",
-            where=home.path,
-            found=f"pid {who.get('pid')} on {who.get('host')}",
-            hint="Stop it first: nothing is repaired under a keeper that works.",
-        )
+    held = take_lock(home, "Stop it first: nothing is repaired under a keeper that works.")
     stores = []
     for address in addresses:
         with contextlib.suppress(ConfigurationError):  # told by the check of the store

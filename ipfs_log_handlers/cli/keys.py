@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ipfs_log_handlers.cli.common import Place, chosen_rooms, verb
+from ipfs_log_handlers.cli.common import Place, chosen_rooms, take_lock, verb
 from ipfs_log_handlers.cli.output import complain, neutral, put_json
-from ipfs_log_handlers.errors import FormatError, HomeError
-from ipfs_log_handlers.home import head, keys, lock
+from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.home import head, keys
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.keeper.succession import end_log
 
@@ -45,15 +45,7 @@ def _new_log(place: Place, subsystem: str) -> int:
     """
     home = place.home
     (room,) = chosen_rooms(home, [subsystem])
-    held = lock.take(home)
-    if held is None:
-        who = lock.holder(home) or {}
-        raise HomeError(
-            "another process keeps this home",
-            where=home.path,
-            found=f"pid {who.get('pid')} on {who.get('host')}",
-            hint="Stop it first; it would go on with the log that it knows.",
-        )
+    held = take_lock(home, "Stop it first; it would go on with the log that it knows.")
     try:
         try:
             sealed = head.load(room.current.head)

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import click
 
-from ipfs_log_handlers.errors import FormatError, HomeError
+from ipfs_log_handlers.cli.common import take_lock
+from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, lock, requests, shipped
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.shipped import Mark
@@ -284,15 +285,7 @@ def retry_set_aside(home: Home, given: tuple[str, ...] | None) -> None:
     Raises:
         HomeError: another process keeps the home, and the marks are its to write.
     """
-    held = lock.take(home)
-    if held is None:
-        who = lock.holder(home) or {}
-        raise HomeError(
-            "another process keeps this home",
-            where=home.path,
-            found=f"pid {who.get('pid')} on {who.get('host')}",
-            hint="Stop it first; what it set aside is in its hands.",
-        )
+    held = take_lock(home, "Stop it first; what it set aside is in its hands.")
     try:
         for shelf in (shelf for room in home.rooms() for shelf in room.shelves()):
             for name, mark in shipped.load_all(shelf.shipped).items():
