@@ -15,7 +15,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.native import RLock
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
-__all__ = ["Archiver", "Facts", "plain_json"]
+__all__ = ["Archiver", "Facts", "bytes_at", "plain_json"]
 
 _PIECE: Final = 1 << 20
 _LEFT_FREE: Final = 16 << 20
@@ -96,7 +96,7 @@ class Archiver:
         home: the home.
         subsystem: whose log they go into.
         settings: where to ship to.
-        first_archive: called after each archive, outside all locks: the keeper's thread may be started.
+        made: called after each archive, outside all locks: the keeper's thread may be started.
     """
 
     def __init__(self, home: Home, subsystem: Subsystem, settings: Settings, made: Callable[[], None]) -> None:
@@ -151,8 +151,7 @@ class Archiver:
                 found=self._room.path.parent,
                 hint="Archive what lies beside it, part by part, or keep the home elsewhere.",
             )
-        size = _size(path) if path.is_dir() else path.stat().st_size
-        return self._put(_Tree(progress), lambda tree: tree.of_path(os.fspath(path), 0), size, facts)
+        return self._put(_Tree(progress), lambda tree: tree.of_path(os.fspath(path), 0), bytes_at(path), facts)
 
     def put_again(self, car: Path, root: Cid, kind: str, size: int, facts: Facts) -> Archive:
         """Archive what is archived already once more, under other facts; its blocks are not read again.
@@ -220,13 +219,16 @@ def _rfc3339(moment: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:06d}Z"
 
 
-def _size(path: Path) -> int:
-    """Bytes of all files below a directory, as far as they can be counted beforehand."""
-    return sum(
-        os.stat(os.path.join(where, name), follow_symlinks=False).st_size
-        for where, _, names in os.walk(path)
-        for name in names
-    )
+def bytes_at(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory, as far as they can be counted beforehand."""
+    if not path.is_dir():
+        return path.stat().st_size
+    total = 0
+    for where, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # it went as we looked; what is there when it is read is archived
+                total += os.stat(os.path.join(where, name), follow_symlinks=False).st_size
+    return total
 
 
 _Block = tuple[Cid, bytes]

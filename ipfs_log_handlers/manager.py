@@ -16,8 +16,8 @@ import sys
 import tempfile
 import types
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -235,8 +235,7 @@ class DatasetsManager:
         for turn in range(_TRIES):
             version = self._find(identifier)
             try:
-                with archives.opened(version, self._settings.token) as get:
-                    path = _target(target, version)
+                with archives.opened(version, self._settings.token) as get, _target(target, version) as path:
                     archives.restore(version, get, path)
                     return path, version.metadata
             except FileNotFoundError:  # the keeper has taken it into the chain, or retention to the store
@@ -335,13 +334,21 @@ def _subsystem_of(kind: object) -> Subsystem:
     return found.get(_ALSO.get(str(kind), str(kind)), subsystems.get(DEFAULT))
 
 
-def _target(target: str | os.PathLike[str] | None, version: Version) -> Path:
-    """Where an archive is written: at the path given, in it if it is a directory, or in a new one."""
+@contextmanager
+def _target(target: str | os.PathLike[str] | None, version: Version) -> Iterator[Path]:
+    """Where an archive is written: the path given, in it if it is a directory, or a new one, which a failure removes."""
     name = Path(version.name or "").name or "data"
-    if target is None:
-        return Path(tempfile.mkdtemp(prefix="ipfs-logs-")) / name
-    path = Path(target)
-    return path / name if path.is_dir() else path
+    if target is not None:
+        path = Path(target)
+        yield path / name if path.is_dir() else path
+        return
+    fresh = Path(tempfile.mkdtemp(prefix="ipfs-logs-"))
+    try:
+        yield fresh / name
+    except BaseException:
+        with suppress(OSError):
+            fresh.rmdir()
+        raise
 
 
 def _now() -> str:

@@ -319,8 +319,8 @@ class TestLoad:
                     in manager.load("bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku")["error"]
                 )
 
-    def test_damage_is_not_given_out(self, home, manager, tmp_path):
-        """Bytes that are not what was stored are refused, and nothing is left at the target."""
+    def test_damage_is_not_given_out(self, home, manager, tmp_path, monkeypatch):
+        """Bytes that are not what was stored are refused, and nothing is left at the target or in a directory of its own."""
         cid = manager.store(data=os.urandom(3 << 20))["cid"]
         [path] = (home / "logs" / "archived").glob("*.car")
         content = bytearray(path.read_bytes())
@@ -328,6 +328,10 @@ class TestLoad:
         path.write_bytes(content)
 
         assert "hash" in manager.load(cid, tmp_path / "back")["error"]
+        monkeypatch.setattr(tempfile, "tempdir", os.fspath(tmp_path))
+        before = sorted(tmp_path.iterdir())
+        assert "hash" in manager.load(cid)["error"]
+        assert before == sorted(tmp_path.iterdir())
         assert not [each for each in os.listdir(tmp_path) if "back" in each]
 
     def test_while_the_keeper_takes_it(self, home):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,7 @@ from typing import Any, Final
 import click
 
 from ipfs_log_handlers import subsystems
-from ipfs_log_handlers.archiver import Archiver, Facts
+from ipfs_log_handlers.archiver import Archiver, Facts, bytes_at
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import byte_bar, neutral, put_json, size
 from ipfs_log_handlers.config import Settings
@@ -93,18 +92,8 @@ def _progress(path: Path) -> Iterator[Any]:
         yield None
         return
     with bar:
-        task = bar.add_task("bytes", total=_bytes_in(path))
+        task = bar.add_task("bytes", total=bytes_at(path))
         yield lambda count: bar.advance(task, count)
-
-
-def _bytes_in(path: Path) -> int:
-    if not path.is_dir():
-        return path.stat().st_size
-    return sum(
-        os.stat(os.path.join(where, name), follow_symlinks=False).st_size
-        for where, _, names in os.walk(path)
-        for name in names
-    )
 
 
 def _print(place: Place, home: Home, subsystem: str, made: Sequence[tuple[Path, Archive]]) -> None:
