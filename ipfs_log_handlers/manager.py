@@ -336,7 +336,7 @@ def _subsystem_of(kind: object) -> Subsystem:
 
 @contextmanager
 def _target(target: str | os.PathLike[str] | None, version: Version) -> Iterator[Path]:
-    """Where an archive is written: the path given, in it if it is a directory, or a new one, which a failure removes."""
+    """Where an archive is written: the path given, in it if it is a directory; or a new one, removed on a failure."""
     name = Path(version.name or "").name or "data"
     if target is not None:
         path = Path(target)

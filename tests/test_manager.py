@@ -320,7 +320,7 @@ class TestLoad:
                 )
 
     def test_damage_is_not_given_out(self, home, manager, tmp_path, monkeypatch):
-        """Bytes that are not what was stored are refused, and nothing is left at the target or in a directory of its own."""
+        """Bytes that are not what was stored are refused; nothing is left at the target, nor a directory of its own."""
         cid = manager.store(data=os.urandom(3 << 20))["cid"]
         [path] = (home / "logs" / "archived").glob("*.car")
         content = bytearray(path.read_bytes())
