@@ -51,9 +51,14 @@ test-on-%: .venv-%/.test ## the whole suite on one other Python, with the built 
 test-offline-on-%: .venv-%/.test ## the same without a daemon
 	$(call in_copy,$*) -m pytest -m "not kubo and not soak" $(ARGS)
 
-test-offline-oldest-newest: $(VENV)/.test ## the offline part on the oldest and the newest Python beside the usual one
-	@set -e; for version in $(OLDEST_NEWEST); do \
-		$(MAKE) --no-print-directory test-offline-on-$$version; done
+# Side by side, for each is one process that mostly waits; what they print comes when both are done.
+test-offline-oldest-newest: $(VENV)/.test build/wheel ## the offline part on the oldest and the newest Python beside the usual one
+	@mkdir -p build; started=; for version in $(OLDEST_NEWEST); do \
+		$(MAKE) --no-print-directory test-offline-on-$$version > build/offline-$$version.log 2>&1 & \
+		started="$$started $$!:$$version"; done; failed=; \
+	for each in $$started; do \
+		wait $${each%%:*} || failed="$$failed $${each#*:}"; echo "== $${each#*:}"; cat build/offline-$${each#*:}.log; done; \
+	if [ -n "$$failed" ]; then echo "failed on$$failed" >&2; exit 1; fi
 
 lint: $(VENV)/.dev ## ruff (rules and form) and the floors that imports may not climb
 	$(BIN)/ruff check .
