@@ -51,7 +51,7 @@ class Bounds:
     raw: int
     """Bytes of lines at which it is full."""
     level: int
-    """zstd level: 9 while there is time, 1 under load."""
+    """zstd level: 11 while there is time, 1 under load."""
 
 
 @dataclass(frozen=True, slots=True)

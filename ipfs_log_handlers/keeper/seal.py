@@ -183,7 +183,7 @@ class Sealer:
         records, size = self.policy.records, self.policy.bytes
         if waiting.records > FLOOD * records:
             return Cut(Bounds(1 << 31, max(size, _FLOOD_BYTES), 1))
-        level = 1 if hasty else 9
+        level = 1 if hasty else 11
         if waiting.records >= records:
             return Cut(Bounds(records, size, level), records)
         if waiting.bytes >= size:

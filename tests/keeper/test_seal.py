@@ -206,7 +206,7 @@ class TestWhen:
         assert self.cut(made, Waiting(1, 100, 99.9), asked=True) is not None
         due = self.cut(made, Waiting(250, 9_000, 99.9))
         assert due is not None
-        assert (100, 100, 9) == (due.bounds.records, due.least, due.bounds.level)
+        assert (100, 100, 11) == (due.bounds.records, due.least, due.bounds.level)
 
     def test_flood(self, room: Room, sealer: Callable[[], Sealer]) -> None:
         """Above ten batches' worth a batch takes all that waits, up to 32 MiB of lines, with the quick compression."""
