@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,10 @@ from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.settings import Policy
+from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.retain import retain
+from ipfs_log_handlers.keeper.seal import Sealer
+from ipfs_log_handlers.keeper.thread import keep_now
 from ipfs_log_handlers.reading import archives as reading
 from ipfs_log_handlers.reading.verify import verify
 from ipfs_log_handlers.status import status
@@ -67,6 +71,23 @@ def test_nothing_is_copied(home):
     homes.seal(home)
 
     assert before == Batches(home / "logs" / "batches").payload_file(0).stat().st_ino
+
+
+def test_an_archive_that_cannot_be_sealed_holds_up_no_record(home, monkeypatch):
+    """What keeps an archive from being sealed is tried again later; the records of its subsystem go on."""
+    made = archiver(home).put_bytes(b"x", facts)
+    homes.log(home, range(5), "logs")
+
+    def refused(*_):
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sealer, "seal_archive", refused)
+        keep_now(Home(home), NoGuest(), timeout=20.0, stores=())
+    assert list(range(5)) == [each["number"] for each in oracle.sealed_records(home)]
+
+    homes.seal(home)
+    assert [made.root.text] == [str(manifest["payload"]) for manifest in sealed(home)]
 
 
 def test_records_are_read_past_archives(home):

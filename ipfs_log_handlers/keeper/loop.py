@@ -249,7 +249,13 @@ class Keeper:
         sealer = self._sealers.get(room.name)
         if sealer is None:
             sealer = self._sealers[room.name] = Sealer(self._lock, room)
-        await self._seal_archives(sealer)
+        failed = await self._seal_archives(sealer)
+        sealed = await self._seal_records(sealer)
+        if failed is not None:
+            raise failed
+        return sealed
+
+    async def _seal_records(self, sealer: Sealer) -> bool:
         now = time.monotonic()
         waiting = sealer.survey(now)
         asked = self._is_asked(sealer, waiting.records)
@@ -267,13 +273,22 @@ class Keeper:
             waker.set()
         return True
 
-    async def _seal_archives(self, sealer: Sealer) -> None:
-        """Seal the archives that wait; each is due at once."""
-        while not self._stopping and (archive := sealer.next_archive()) is not None:
-            await self._paced(sealer.seal_archive(archive), _REST)
+    async def _seal_archives(self, sealer: Sealer) -> Exception | None:
+        """Seal the archives that wait, each is due at once; what kept one from it must not keep records."""
+        while not self._stopping:
+            try:
+                archive = sealer.next_archive()
+                if archive is None:
+                    break
+                await self._paced(sealer.seal_archive(archive), _REST)
+            except LostLockError:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised again behind the records
+                return error
             sealer.retire()
             for waker in self._wakers.values():
                 waker.set()
+        return None
 
     def _is_asked(self, sealer: Sealer, waiting: int) -> bool:
         """Whether somebody still waits for this subsystem to be sealed."""
