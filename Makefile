@@ -11,9 +11,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed) setup.cfg pyproject.toml
 # What the suite reads beside the package. The other Pythons test the built wheel, so they get a copy without it.
-SUITE := tests examples benchmarks docs scripts Makefile README.md CHANGELOG.md LICENSE setup.cfg pyproject.toml
+SUITE := tests examples benchmarks docs Makefile README.md CHANGELOG.md LICENSE setup.cfg pyproject.toml
 MINOR = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-OTHERS = $(shell scripts/pythons | cut -d ' ' -f 1 | grep -vx '$(MINOR)')
+OTHERS = $(shell .ci/pythons | cut -d ' ' -f 1 | grep -vx '$(MINOR)')
 ORDINARY = $(filter-out %t,$(OTHERS))
 OLDEST_NEWEST = $(sort $(firstword $(ORDINARY)) $(lastword $(ORDINARY)))
 
@@ -75,7 +75,7 @@ types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public na
 	cd build/typed && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable bin/python api.py
 
 docs: $(VENV)/.installed ## writes the pages of the subsystems, docs/subsystems/, from the code
-	$(BIN)/python scripts/subsystem_pages.py
+	$(BIN)/python docs/subsystem_pages.py
 
 bench: $(VENV)/.bench ## measures us and our peers, and prints the tables of benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -94,7 +94,7 @@ others: | $(BIN)/python
 	@echo $(OLDEST_NEWEST)
 
 $(BIN)/python:
-	scripts/venv $(PYTHON) $(VENV)
+	.ci/venv $(PYTHON) $(VENV)
 
 $(VENV)/.installed: setup.cfg | $(BIN)/python
 	$(BIN)/python $(PIP_INSTALL) -e .
@@ -125,7 +125,7 @@ build/typed: build/wheel
 	@touch $@
 
 .venv-%/bin/python:
-	scripts/venv "$$(scripts/pythons $*)" .venv-$*
+	.ci/venv "$$(.ci/pythons $*)" .venv-$*
 
 .venv-%/.test: build/wheel | .venv-%/bin/python
 	$| $(PIP_INSTALL) "$$(ls build/wheel/*.whl)[test]"

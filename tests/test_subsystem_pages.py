@@ -25,7 +25,7 @@ def written(directory: Path) -> dict[str, str]:
 
 def test_pages_are_what_the_code_gives(tmp_path):
     """`make docs` would change no byte of them, and neither add nor leave a page."""
-    subprocess.run([sys.executable, ROOT / "scripts" / "subsystem_pages.py", tmp_path], check=True, timeout=120)
+    subprocess.run([sys.executable, ROOT / "docs" / "subsystem_pages.py", tmp_path], check=True, timeout=120)
     there, made = written(PAGES), written(tmp_path)
     differing = [
         line

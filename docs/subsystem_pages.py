@@ -1,4 +1,4 @@
-"""Writes docs/subsystems/ from the code: `make docs`, or `python scripts/subsystem_pages.py DIRECTORY`.
+"""Writes docs/subsystems/ from the code: `make docs`, or `python docs/subsystem_pages.py DIRECTORY`.
 
 What a page says is read from the declarations in ipfs_log_handlers/subsystems/. The records that it shows are those
 that examples/subsystems/ really logs, into a home that is thrown away; what differs between two runs is shown as `…`.
