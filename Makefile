@@ -9,7 +9,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
-SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed) setup.cfg pyproject.toml
+SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed 2>/dev/null) setup.cfg pyproject.toml
 # What the suite reads beside the package. The other Pythons test the built wheel, so they get a copy without it.
 SUITE := tests examples benchmarks docs Makefile README.md CHANGELOG.md LICENSE setup.cfg pyproject.toml
 MINOR = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
