@@ -12,24 +12,35 @@ from pathlib import Path
 
 import pytest
 
+from tests.kubo.build import CannotBuildKubo, from_wheel
+
 __all__ = ["environment", "library"]
 
+COMPILER_WHEEL = "ziglang==0.17.1"
 SOURCE = Path(__file__).with_name("shim.c")
 
 
 @functools.cache
 def library() -> Path:
-    """The shim as a library, compiled once for the run; where there is no C compiler the test is skipped."""
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None:
-        pytest.skip("tests/faults/shim.c needs a C compiler: install cc (gcc or clang), or set CC")
+    """The shim as a library, compiled once for the run; where no C compiler is to be had the test fails."""
     made = Path(tempfile.mkdtemp(prefix="ipfs-logs-shim-")) / "shim.so"
     atexit.register(shutil.rmtree, made.parent, ignore_errors=True)
-    command = [*compiler.split(), "-O1", "-Wall", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"]
+    command = [*_compiler(), "-O1", "-Wall", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"]
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         pytest.fail(f"tests/faults/shim.c cannot be compiled on this machine:\n{ended.stderr}", pytrace=False)
     return made
+
+
+def _compiler() -> list[str]:
+    """The C compiler of the machine; without one, that of the PyPI wheel `ziglang`."""
+    found = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if found:
+        return found.split()
+    try:
+        return [str(from_wheel(COMPILER_WHEEL, "there is no C compiler on PATH") / "ziglang" / "zig"), "cc"]
+    except CannotBuildKubo as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 def environment(

