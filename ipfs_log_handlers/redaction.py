@@ -16,6 +16,7 @@ import fnmatch
 import json
 import re
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -48,13 +49,14 @@ def redaction(rule: Callable[[Fields], Fields] | tuple[str, ...] | None) -> Reda
     return _Function(rule) if callable(rule) else _Names(rule)
 
 
-class Redaction:
+class Redaction(ABC):
     """Applies one `redact` setting."""
 
     def arguments(self, args: Any) -> Any:
         """The arguments of a message, before they become text. What is handed in is not changed."""
         return args
 
+    @abstractmethod
     def apply(self, parts: Parts, *, remake: bool) -> Parts:
         """Hide what is to be hidden in a record.
 
@@ -62,7 +64,6 @@ class Redaction:
             parts: event, fields, exception and stack. Nothing of the caller's own is changed.
             remake: the event is the text of an object whose members are the fields: it is made anew from these.
         """
-        raise NotImplementedError
 
 
 class _Function(Redaction):

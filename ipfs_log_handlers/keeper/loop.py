@@ -19,11 +19,11 @@ from typing import Final, Protocol
 import backoff
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError, StoreRefused, StoreUnavailable
-from ipfs_log_handlers.home import disk, requests, reserve
+from ipfs_log_handlers.home import disk, requests
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.lock import KeeperLock
 from ipfs_log_handlers.keeper import handover, late
-from ipfs_log_handlers.keeper.retain import retain
+from ipfs_log_handlers.keeper.house import House, Tenant
 from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
 from ipfs_log_handlers.keeper.ship import Delivered, Shipper, trouble_of
 from ipfs_log_handlers.keeper.spool import Spool
@@ -46,7 +46,6 @@ _NAP: Final = 0.002
 _STEPS_A_TURN: Final = 16
 _LONGEST_WAIT: Final = 60.0
 _DENIED_WAIT: Final = 60.0
-_KEEP_HOUSE_EVERY: Final = 30.0
 
 
 class Guest(Protocol):
@@ -131,13 +130,11 @@ class Keeper:
         self._wakers: dict[str, asyncio.Event] = {}
         self._calling: set[str] = set()
         self._delays: dict[str, Iterator[float]] = {}
-        self._house: asyncio.Task[None] | None = None
+        self._house = House(lock.home, self._tenants, guest.failed)
         self._asked: _Asked | None = None
         self._requests: frozenset[str] = frozenset()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._short = False
-        self._look_at_room = 0.0
         self.refused: set[str] = set()
         """Names of the stores that refuse this keeper: a wrong token, origin or address."""
         self.handed_over = False
@@ -175,7 +172,6 @@ class Keeper:
         """
         late.load()
         seen, others = -1, 0.0
-        house = 0.0
         more = False
         try:
             while not self._stopping:
@@ -189,9 +185,7 @@ class Keeper:
                     seen, others = activity, now + _OTHERS_EVERY
                     more = await self._seal_round()
                 self._tend_stores()
-                if now >= house or self._newly_short(now):
-                    house = now + _KEEP_HOUSE_EVERY
-                    self._keep_house()
+                self._house.look(now)
                 if self._done():
                     self._asked = None
                     if until_done:
@@ -234,7 +228,7 @@ class Keeper:
                 self.troubles[room.name] = str(error) or type(error).__name__
                 self._retry[room.name] = time.monotonic() + 1.0 + random.random()  # noqa: S311 - jitter
                 if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
-                    self._keep_house(make_room=True)
+                    self._house.keep(make_room=True)
         await asyncio.sleep(0)
         return more
 
@@ -424,58 +418,22 @@ class Keeper:
         )
 
     async def _close_stores(self) -> None:
-        tasks = [*self._tasks.values(), *([self._house] if self._house is not None else [])]
-        for task in tasks:
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._house.close()
         for address, shipper in self._shippers.items():
             try:
                 await shipper.store.close()
             except Exception as error:  # noqa: BLE001 - the others are closed all the same
                 self._guest.failed(f"closing {address}", error)
 
-    # -- space
-
-    def _newly_short(self, now: float) -> bool:
-        """Whether the disk has become nearly full since the last look, or payloads went and it still is."""
-        if now < self._look_at_room:
-            return False
-        self._look_at_room = now + _OTHERS_EVERY
-        before, self._short = self._short, self._missing_bytes() > 0
-        return self._short and not before
-
-    def _missing_bytes(self) -> int:
-        with contextlib.suppress(OSError):
-            return reserve.missing_bytes(self.home.reserve)
-        return 0
-
-    def _keep_house(self, *, make_room: bool = False) -> None:
-        """Make the reserve again, and look for payloads that may leave: in a task, for a store is asked there."""
-        if not make_room and self.home.rooms():
-            reserve.make(self.home.reserve)
-        missing = self._missing_bytes()
-        if make_room:
-            missing = max(missing, reserve.SIZE)
-        if self._house is None or self._house.done():
-            self._house = asyncio.get_running_loop().create_task(self._retain_all(missing))
-
-    async def _retain_all(self, missing: int) -> None:
-        for sealer in list(self._sealers.values()):
-            stores = [self._shippers[each].store for each in self._addresses(sealer.room) if each in self._shippers]
-            with contextlib.suppress(Exception):  # asked again in a while; until then the payloads stay
-                freed = await self._retain_one(sealer, stores, missing)
-                missing = max(0, missing - freed)
-                if freed:
-                    self._short = False  # if it still is, the next look goes on with it
-
-    async def _retain_one(self, sealer: Sealer, stores: list[Store], missing: int) -> int:
-        """Let payloads of one subsystem go; on a full disk even the smaller file needs the room of the reserve."""
-        try:
-            return await retain(sealer.room, stores, sealer.policy, make_room=missing)
-        except OSError as error:
-            if error.errno not in disk.NO_ROOM or not reserve.give_up(self.home.reserve):
-                raise
-        return await retain(sealer.room, stores, sealer.policy, make_room=missing)
+    def _tenants(self) -> list[Tenant]:
+        """Each subsystem's sealer, with the stores that its batches go to."""
+        return [
+            (each, [self._shippers[one].store for one in self._addresses(each.room) if one in self._shippers])
+            for each in self._sealers.values()
+        ]
 
 
 async def _set_or_late(event: asyncio.Event, seconds: float) -> None:
