@@ -1,1 +1,1 @@
-"""Work on a home, one thread: `spool`, `draft` gather lines, `seal` makes a batch, `ship` sends, `loop` says when."""
+"""Work on a home, one thread: lines become a batch, a batch is shipped, space is kept; `loop` says when."""
