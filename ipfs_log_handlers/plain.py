@@ -1,4 +1,4 @@
-"""The short way of a plain record: from a LogRecord's members to a front in one encode.
+"""The short way of a plain record: from a LogRecord's members to a line in one encode.
 
 Plain is what nearly all records are: text with or without arguments, `extra` fields whose names, and whose `event`, are
 the same each time this line of the program logs, no exception. What stays the same at a place in the program is worked
@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ipfs_log_handlers.fields import CLASHING, NOT_FIELDS
-from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, check
+from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, Shape, check
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
@@ -34,12 +34,11 @@ _Site = tuple[
     str,
     str,
     str | None,
-    Callable[..., object],
-    Callable[[object], bytes],
+    Shape,
     Callable[[Members], tuple[Any, ...]],
 ]
 """File; number of members; text, level and logger when it was first seen, that level in lower case, and the field
-`event` if there is one; what makes and encodes the record; what takes the values of the other fields."""
+`event` if there is one; the shape of the record; what takes the values of the other fields."""
 
 
 class _NotPlainError(Exception):
@@ -49,7 +48,7 @@ class _NotPlainError(Exception):
 def short_way(
     handler: logging.Handler,
     encoder: FrontEncoder,
-    append: Callable[[bytes], None],
+    append: Callable[..., bool],
     most: int,
     required: Mapping[str, tuple[str, ...]],
     long_way: Callable[[logging.LogRecord], Any],
@@ -61,8 +60,8 @@ def short_way(
     Args:
         handler: its filters and its formatter send every record the long way.
         encoder: the handler's.
-        append: takes the front of a record and makes it durable.
-        most: the longest front, bytes.
+        append: `Writer.append_plain`, which makes a record durable or says that it is not for it.
+        most: the longest line, bytes.
         required: by event, the fields that it must have; a record that lacks one is counted on the long way.
         long_way: takes every record.
 
@@ -92,7 +91,7 @@ def short_way(
                 site = find(members)
                 if site is None:
                     raise _NotPlainError
-            _, _, usual_text, usual_level, usual_name, low_level, named, make, encode, values_of = site
+            _, _, usual_text, usual_level, usual_name, low_level, named, shape, values_of = site
             if text is not usual_text or level is not usual_level or name is not usual_name:
                 if text.__class__ is not str or text[:1] == "{" or name.__class__ is not str:
                     raise _NotPlainError
@@ -103,8 +102,8 @@ def short_way(
                 if kind is str or kind is int:
                     continue
                 if kind is dict:
-                    for key, inner in value.items():
-                        if type(key) is not str or type(inner) not in leaves:
+                    for key in value:
+                        if type(key) is not str or type(value[key]) not in leaves:
                             check(value, 0)
                             break
                 elif kind not in leaves:
@@ -122,20 +121,11 @@ def short_way(
                 second, micros = divmod(int(created * 1e6 + 0.5), 1_000_000)
                 moment = moment_of(second)
                 now = second, moment
-            front = encode(
-                make(
-                    f"{moment}{digits[micros // 1000]}{digits[micros % 1000]}Z",
-                    low_level,
-                    name,
-                    event,
-                    *values,
-                )
-            )
+            time = f"{moment}{digits[micros // 1000]}{digits[micros % 1000]}Z"
         except Exception:  # noqa: BLE001 - not plain, or odd: the long way takes every record
-            front = b""
-        if not 0 < len(front) <= most:
+            shape = None
+        if shape is None or not append(shape, most, time, low_level, name, event, values):
             return long_way(record)  # not inside the `except`: there, `exc_info=True` would mean our own exception
-        append(front[:-1])
         return record
 
     return handle
@@ -188,7 +178,7 @@ class _Sites:
             return None
         values_of = _getter(names if named is None else names[:-1])
         path, count = members["pathname"], len(members)
-        return path, count, text, level, name, level.lower(), named, shape.kind, shape.encode, values_of
+        return path, count, text, level, name, level.lower(), named, shape, values_of
 
 
 def _getter(names: tuple[str, ...]) -> Callable[[Members], tuple[Any, ...]]:

@@ -82,8 +82,8 @@ class Recorder:
         self.home = self._occupant.home
         self._encoder: FrontEncoder | None = None
         self.most = self._settings.max_record_bytes - _BEHIND_FRONT
-        self.quick: tuple[FrontEncoder, Callable[[bytes], None], int, Mapping[str, tuple[str, ...]]] | None = None
-        """Encoder, writer, longest front and required fields, once all goes to one log with nothing to hide."""
+        self.quick: tuple[FrontEncoder, Callable[..., bool], int, Mapping[str, tuple[str, ...]]] | None = None
+        """Encoder, writer, longest line and required fields, once all goes to one log with nothing to hide."""
         self.failed = 0
         """Records for which even a substitute could not be written, and calls of flush and close that failed."""
 
@@ -166,7 +166,7 @@ class Recorder:
             writer = self._writers[subsystem.name] = self.home.writer(subsystem, self._settings)
             if self.chosen is not None and self.redaction is None:
                 required = self.chosen.required(self._settings.metadata)
-                self.quick = self.encoder, writer.append, self.most, required
+                self.quick = self.encoder, writer.append_plain, self.most, required
         return writer
 
     def flush(self) -> None:

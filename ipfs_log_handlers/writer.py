@@ -19,12 +19,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from zlib import crc32
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import HomeError
 from ipfs_log_handlers.format import line
+from ipfs_log_handlers.format.record import Shape
 from ipfs_log_handlers.home import disk, segments
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import Header, Segment, SegmentName
@@ -66,8 +67,8 @@ class Writer:
 
     __slots__ = (
         "_afterwards", "_dropped", "_first_record", "_home", "_identity", "_inside", "_latest", "_limit", "_lock",
-        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_policy", "_refusal", "_retry_at", "_segment",
-        "_seq", "_settings", "_stuck", "_sync_lock", "_synced", "_tail", "_unkept", "home_path", "incomplete",
+        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_pid", "_policy", "_refusal", "_retry_at",
+        "_segment", "_seq", "_settings", "_stuck", "_sync_lock", "_synced", "_unkept", "home_path", "incomplete",
         "subsystem",
     )  # fmt: skip
 
@@ -96,7 +97,7 @@ class Writer:
         self._identity = ""
         self._seq = 0
         self._synced = 0
-        self._tail = b""
+        self._pid = 0
         self._lost: dict[str, list[int]] = {}
         self._retry_at = 0.0
         self._refusal = ""
@@ -187,30 +188,80 @@ class Writer:
             self._queue(front)
             return
         with self._lock:
-            while True:
-                segment = self._segment
-                if segment is None or segment.size >= self._limit:
-                    segment = self._ready(front)
-                if segment is not None:
-                    written = 0
-                    seq = self._seq + 1
-                    text = b"%b%b%d}" % (front, self._tail, seq)
-                    whole = b"%08x %b\n" % (crc32(text), text)
-                    try:
-                        self._seq = seq
-                        written = os.write(segment.descriptor, whole)
-                        segment.size += written
-                        if written != len(whole):
-                            raise OSError(errno.ENOSPC, "a short write")
-                    except BaseException as error:  # noqa: BLE001 - counted, and what is not the disk's passes through
-                        self._failed(front, segment, seq, len(whole), written, error)
-                if not self._nested:
-                    break
-                front = self._nested.popleft()
+            self._put(front)
+            while self._nested:
+                self._put(self._nested.popleft())
         if self._nested:  # a signal came as the lock was given back
             self._append_nested()
         if self._afterwards is not None:
             self._afterwards()
+
+    def append_plain(
+        self, shape: Shape, most: int, time: str, level: str, logger: str, event: str, values: tuple[Any, ...]
+    ) -> bool:
+        """The same for a plain record, whose `seq` is encoded together with the rest.
+
+        Args:
+            shape: the record's.
+            most: the longest line that it may make, bytes.
+            time: RFC 3339.
+            level: in lower case.
+            logger: name of the logger.
+            event: the event.
+            values: of the fields, in the order of the shape's names.
+
+        Returns:
+            Whether it was taken. If not, nothing has happened and it is for `append`: no segment is open that has
+            room, this thread is already inside, or the record is too long or cannot be encoded this way.
+        """
+        if self._inside():
+            return False
+        with self._lock:
+            segment = self._segment
+            if segment is None or segment.size >= self._limit:
+                return False
+            seq = self._seq + 1
+            try:
+                text = shape.encode(shape.kind(time, level, logger, event, *values, self._pid, seq))
+            except Exception:  # noqa: BLE001 - whatever the encoder does not take, `append` does
+                return False
+            if len(text) > most:
+                return False
+            written, whole = 0, b"%08x %b\n" % (crc32(text), text)
+            try:  # as in `_put`: a call of its own would be a fiftieth of the whole cost
+                self._seq = seq
+                written = os.write(segment.descriptor, whole)
+                segment.size += written
+                if written != len(whole):
+                    raise OSError(errno.ENOSPC, "a short write")
+            except BaseException as error:  # noqa: BLE001 - counted, and what is not the disk's passes through
+                self._failed(text[: text.rindex(b',"pid":')], segment, seq, len(whole), written, error)
+            while self._nested:
+                self._put(self._nested.popleft())
+        if self._nested:
+            self._append_nested()
+        if self._afterwards is not None:
+            self._afterwards()
+        return True
+
+    def _put(self, front: bytes) -> None:
+        """Append a line under the lock, to the next segment where the open one is full."""
+        segment = self._segment
+        if segment is None or segment.size >= self._limit:
+            segment = self._ready(front)
+        if segment is None:
+            return
+        seq = self._seq + 1
+        text = b'%b,"pid":%d,"seq":%d}' % (front, self._pid, seq)
+        written, whole = 0, b"%08x %b\n" % (crc32(text), text)
+        try:
+            self._seq = seq
+            written = os.write(segment.descriptor, whole)
+            segment.size += written
+            if written != len(whole):
+                raise OSError(errno.ENOSPC, "a short write")
+        except BaseException as error:  # noqa: BLE001 - counted, and what is not the disk's passes through
+            self._failed(front, segment, seq, len(whole), written, error)
 
     def _queue(self, front: bytes) -> None:
         if len(self._nested) < _LONGEST_NESTED:
@@ -276,7 +327,7 @@ class Writer:
                 return False
             if not self._identity:
                 self._identity = new_identity()
-                self._tail = b',"pid":%d,"seq":' % os.getpid()
+                self._pid = os.getpid()
             self._next_number += 1  # first, so that a number that was interrupted is not used again
             segment = segments.create(
                 room.spool, self._header(), self._next_number - 1, sync=self._settings.durability == "power"

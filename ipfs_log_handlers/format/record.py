@@ -75,7 +75,10 @@ def _quick_encoder() -> Encode:
 
 
 class Shape:
-    """Records whose fields have the same names in the same order: their keys are encoded once and for all."""
+    """Records whose fields have the same names in the same order: their keys are encoded once and for all.
+
+    `encode(kind(time, level, logger, event, *values, pid, seq))` is a record's whole JSON.
+    """
 
     __slots__ = ("encode", "kind")
 
@@ -88,9 +91,9 @@ def _new_shape(names: tuple[str, ...]) -> Shape | None:
     try:
         import msgspec
 
-        ours = ("time", "level", "logger", "event")
-        members = [f"_{number}" for number in range(len(ours) + len(names))]
-        kind = msgspec.defstruct("Record", members, rename=dict(zip(members, ours + names, strict=True)), gc=False)
+        keys = ("time", "level", "logger", "event", *names, "pid", "seq")
+        members = [f"_{number}" for number in range(len(keys))]
+        kind = msgspec.defstruct("Record", members, rename=dict(zip(members, keys, strict=True)), gc=False)
         encode: Encode = msgspec.json.Encoder(enc_hook=_unfit).encode
         encode(kind(*[None] * len(members)))
     except Exception:  # noqa: BLE001 - names that are no text or no Unicode, or no msgspec here
