@@ -141,7 +141,10 @@ class HomeProcess:
             return found
 
     def leave(self, occupant: Occupant) -> None:
-        """Close a handler, processor or manager: flush; the last one of the home gives the keeper's lock back."""
+        """Close a handler, processor or manager: flush; the last one of the home gives the keeper's lock back.
+
+        dictConfig waits for nobody: there the thread goes on until all is shipped, or could not be, and then ends.
+        """
         if not occupant.open:
             return
         occupant.open = False
@@ -149,8 +152,11 @@ class HomeProcess:
         with HomeProcess._guard:
             self._entered = [each for each in self._entered if each() not in {None, occupant}]
             last = not self._entered
-        if last and (self.writers or self.archivers) and not logging_lock.inside_dictconfig():
-            self.stop_thread()
+        if last and (self.writers or self.archivers):
+            if logging_lock.inside_dictconfig():
+                self._retire_thread()
+            else:
+                self.stop_thread()
             for writer in list(self.writers.values()):
                 writer.close()
 
@@ -245,6 +251,12 @@ class HomeProcess:
         if thread is not None:
             thread.stop(_GRACE)
         self._threaded = False
+
+    def _retire_thread(self) -> None:
+        """Let the keeper's thread end by itself, unless a handler of the home is made before, and logs."""
+        self._threaded = False
+        if self._thread is not None and self._thread.alive:
+            self._thread.retire()
 
     # -- flush
 

@@ -230,8 +230,9 @@ def test_segment_that_cannot_be_read(home, monkeypatch):
     held = lock.take(Home(home))
     assert held is not None
     keeper = Keeper(held, NoGuest())
+    keeper.until_done = True
     keeper.ask()
-    asyncio.run(keeper.run(until_done=True))
+    asyncio.run(keeper.run())
     held.release()
     assert keeper.troubles == {"audit": f"segment {OTHER}-0 cannot be read: [Errno 13] Permission denied"}
     assert one(home)["sealed"] == 3

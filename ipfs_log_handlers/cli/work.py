@@ -260,7 +260,8 @@ def _keep(held: lock.KeeperLock, shipping: Shipping, signals: _Signals, timeout:
         try:
             with contextlib.suppress(LostLockError):
                 if not signals.caught:
-                    await keeper.run(until_done=True)
+                    keeper.until_done = True
+                    await keeper.run()
         finally:
             signals.stop = None
             watch.cancel()

@@ -139,6 +139,8 @@ class Keeper:
         """Names of the stores that refuse this keeper: a wrong token, origin or address."""
         self.handed_over = False
         """Whether it left for a process that has the credential which a store wants."""
+        self.until_done = False
+        """Leave when everything is sealed and each store has confirmed it, or could not be reached."""
 
     # -- told from outside, in the loop's thread
 
@@ -161,11 +163,8 @@ class Keeper:
 
     # -- the loop
 
-    async def run(self, *, until_done: bool = False) -> None:
-        """Keep the home until told to stop.
-
-        Args:
-            until_done: leave when everything is sealed and each store has confirmed it, or could not be reached.
+    async def run(self) -> None:
+        """Keep the home until told to stop, or `until_done`.
 
         Raises:
             LostLockError: another keeper took over.
@@ -188,7 +187,7 @@ class Keeper:
                 self._house.look(now)
                 if self._done():
                     self._asked = None
-                    if until_done:
+                    if self.until_done:
                         return
                 if not more:
                     await self._rest()

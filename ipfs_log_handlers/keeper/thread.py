@@ -116,7 +116,7 @@ class KeeperThread:
         self._woken = native.Signal()
         self._asked = False
         self._eager_until = self._handed_over_until = 0.0
-        self._stopping = False
+        self._stopping = self._retiring = False
         self._grace = 0.0
         self._loop: _Loop | None = None
         self._keeper: Keeper | None = None
@@ -144,7 +144,9 @@ class KeeperThread:
     def start(self) -> bool:
         """Start the thread; `False` where none can be started (interpreter shutdown, limits)."""
         with self._starting:
+            self._retiring = False
             if self.alive:
+                self._tell(self._set_until_done)
                 return True
             self._stopping = False
             thread = native.new_thread(self._main, "ipfs-logs-keeper")
@@ -163,6 +165,22 @@ class KeeperThread:
         self._eager_until = time.monotonic() + _ASKED_FOR
         self._woken.set()
         self._tell(lambda keeper: keeper.ask())
+
+    def retire(self) -> None:
+        """Leave when all that is there is sealed and shipped, or could not be; does not wait. `start` takes it back."""
+        with self._starting:
+            self._retiring = True
+            self.ask()
+            self._tell(self._set_until_done)
+
+    def _set_until_done(self, keeper: Keeper) -> None:
+        keeper.until_done = self._retiring
+
+    def _retired(self) -> bool:
+        with self._starting:
+            if self._retiring:
+                self._thread = None  # who wants to start one now starts another
+            return self._retiring
 
     def stop(self, grace: float) -> None:
         """Leave: the step at hand ends, what hangs is cancelled after `grace` seconds. Joins."""
@@ -194,6 +212,8 @@ class KeeperThread:
             self._wait(_FIRST_TRY * (0.9 + 0.2 * random.random()))  # noqa: S311 - jitter
             while not self._stopping:
                 pause = self._try_once()
+                if self._retired():
+                    break
                 if not self._stopping:
                     self._wait(pause)
         except BaseException as error:  # noqa: BLE001 - a guest never brings its host down, and never prints
@@ -239,7 +259,8 @@ class KeeperThread:
         def started(loop: _Loop, task: asyncio.Task[Any]) -> None:
             self._loop, self._task, self._keeper = loop, task, keeper
             self.keeping = True
-            if self._asked:
+            keeper.until_done = self._retiring
+            if self._asked or self._retiring:
                 self._asked = False
                 keeper.ask()
             if self._stopping:
@@ -312,13 +333,14 @@ def keep_now(
             _seal_only(held, until)
             return True
         keeper = Keeper(held, guest, stores=stores, delivered=delivered)
+        keeper.until_done = True
         keeper.ask()
 
         def started(loop: _Loop, task: asyncio.Task[Any]) -> None:
             loop.call_later(max(0.0, until - time.monotonic()), keeper.begin_stop)
             loop.call_later(max(0.0, until - time.monotonic()) + 0.5, task.cancel)
 
-        _run(lambda: keeper.run(until_done=True), started)
+        _run(keeper.run, started)
     finally:
         guest.own_threads.discard(threading.get_ident())
         held.release()

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from ipfs_log_handlers import IPFSHandler
-from ipfs_log_handlers.testing import FakeDaemon
+from ipfs_log_handlers.testing import FakeDaemon, Said
 from tests import oracle, programs
 from tests.workshop import durable, handler_of, logging_to
 
@@ -112,6 +112,56 @@ def test_a_configuration_touches_nothing(home):
         assert [] == daemon.asked
 
     assert "['MainThread'] False\n" == ended.out
+
+
+def test_a_home_that_was_configured_away_costs_nothing(home):
+    """Pitfall 45: dictConfig with another home each time: what the former ones hold is shipped, their threads end."""
+    body = """
+        def in_spool(fd):
+            try: return "spool" in os.readlink(f"/proc/self/fd/{fd}")
+            except OSError: return False
+        for number in range(20):
+            configure(home=f"{HOME}/{number}", kubo=KUBO)
+            log.info("x%d", number)
+        until = time.monotonic() + 30
+        while threading.active_count() > 2:
+            assert time.monotonic() < until, threading.enumerate()
+            time.sleep(0.01)
+        print(sum(map(in_spool, os.listdir("/proc/self/fd"))))
+        os._exit(0)
+    """
+    with FakeDaemon() as daemon:
+        ended = programs.run(home, body, KUBO=daemon.url).clean()
+        uploads = len(daemon.uploads())
+
+    assert "1\n" == ended.out
+    assert uploads >= 19
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_home_that_is_configured_again_keeps_its_thread(home, silent):
+    """Pitfall 45: the same home again and again beside a store that is silent, or well: one thread, and it goes on."""
+    body = """
+        for number in range(50):
+            configure(kubo=KUBO)
+            log.info("x%d", number)
+            if number % 7 == 0: time.sleep(0.02)
+        assert threading.active_count() <= 2
+        if not SILENT:
+            until = time.monotonic() + 30
+            here = logging.getLogger().handlers[0]._recorder.home
+            while not here.flush(1.0):
+                assert time.monotonic() < until
+        print(threading.active_count())
+        os._exit(0)
+    """
+    with FakeDaemon() as daemon:
+        if silent:
+            daemon.always("dag/import", Said())
+        ended = programs.run(home, body, KUBO=daemon.url, SILENT=silent).clean()
+
+    assert "2\n" == ended.out
+    assert {f"x{number}" for number in range(50)} == {each["event"] for each in programs.adopted(home)}
 
 
 @pytest.mark.parametrize("collected", [True, False])
