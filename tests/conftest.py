@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.pitfall)
         if NEEDS_DAEMON & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kubo)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary() -> Iterator[None]:
+    """What a test, a program or the product leaves in the directory for temporary files is removed at the end."""
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="ipfs-logs-tests-", ignore_cleanup_errors=True) as path:
+        os.chmod(path, 0o755)  # programs of other users look into it
+        tempfile.tempdir = os.environ["TMPDIR"] = path
+        yield
+        tempfile.tempdir = before[0]
+        os.environ.pop("TMPDIR")
+        if before[1] is not None:
+            os.environ["TMPDIR"] = before[1]
 
 
 @pytest.fixture
