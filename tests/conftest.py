@@ -33,8 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def temporary() -> Iterator[None]:
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What a test, a program or the product leaves in the directory for temporary files is removed at the end."""
+    tmp_path_factory.getbasetemp()  # made before, and kept
     before = tempfile.tempdir, os.environ.get("TMPDIR")
     with tempfile.TemporaryDirectory(prefix="ipfs-logs-tests-", ignore_cleanup_errors=True) as path:
         os.chmod(path, 0o755)  # programs of other users look into it
