@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import stat
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.format import directory, unixfs
 from ipfs_log_handlers.format.cid import DAG_PB, Cid
 from ipfs_log_handlers.format.directory import Directory, Link, Symlink
+from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.home import archives, disk
 from ipfs_log_handlers.home.archives import Archive, ArchiveName
 from ipfs_log_handlers.home.layout import Home, Room
@@ -194,7 +194,7 @@ class Archiver:
     def _describe(
         self, name: ArchiveName, facts: Facts, root: Cid, kind: str, size: int, files: int | None, car_bytes: int
     ) -> Archive:
-        about = {"kind": kind, "archived": _rfc3339(name.moment)} | ({} if files is None else {"files": files})
+        about = {"kind": kind, "archived": rfc3339(name.moment)} | ({} if files is None else {"files": files})
         stores = {"stores": list(self.settings.kubo), "replicas": self.settings.replicas} if self.settings.kubo else {}
         return Archive(
             name=name,
@@ -212,11 +212,6 @@ class Archiver:
             self._waiting.add(name)
             self.activity += 1
         self._made()
-
-
-def _rfc3339(moment: int) -> str:
-    seconds, fraction = divmod(moment, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:06d}Z"
 
 
 def bytes_at(path: Path) -> int:

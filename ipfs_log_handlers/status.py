@@ -18,11 +18,12 @@ from typing import Any, Final, Protocol
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import Manifest
+from ipfs_log_handlers.format.moment import micros, rfc3339
 from ipfs_log_handlers.home import archives, disk, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import store_bytes
-from ipfs_log_handlers.keeper.draft import last_seq, micros, rfc3339
+from ipfs_log_handlers.keeper.draft import last_seq
 from ipfs_log_handlers.keeper.seal import dropped_in
 from ipfs_log_handlers.reading.live import disagreements
 from ipfs_log_handlers.reading.logs import Confirmed, Log, confirmed, logs_of, policy_of

@@ -25,6 +25,7 @@ from zlib import crc32
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import HomeError
 from ipfs_log_handlers.format import line
+from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.format.record import Shape
 from ipfs_log_handlers.home import disk, segments
 from ipfs_log_handlers.home.layout import Home
@@ -347,7 +348,7 @@ class Writer:
             subsystem=self.subsystem.name,
             host=socket.gethostname(),
             pid=os.getpid(),
-            started=time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1000 % 1_000_000:06}Z",
+            started=rfc3339(time.time_ns() // 1000),
             settings=self._policy.as_json(),
         )
 

@@ -11,8 +11,8 @@ from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argumen
 from ipfs_log_handlers.cli.output import complain, count, moment, put_json, size, table
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import UNIXFS
+from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.keeper.draft import rfc3339
 from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
 
 __all__ = ["command"]

@@ -19,7 +19,19 @@ from zlib import crc32
 
 from ipfs_log_handlers.errors import FormatError
 
-__all__ = ["CONTROL", "HEADER", "RECORD", "Line", "control", "decode", "header", "next_line", "record", "records"]
+__all__ = [
+    "BESIDE_JSON",
+    "CONTROL",
+    "HEADER",
+    "RECORD",
+    "Line",
+    "control",
+    "decode",
+    "header",
+    "next_line",
+    "record",
+    "records",
+]
 
 RECORD: Final = b" "
 HEADER: Final = b"#"
@@ -27,6 +39,8 @@ CONTROL: Final = b"!"
 _KINDS: Final = frozenset((RECORD, HEADER, CONTROL))
 _PREFIX: Final = 9
 """Bytes before the JSON: eight hex digits and the kind."""
+BESIDE_JSON: Final = _PREFIX + 1
+"""Bytes of a line beside its JSON, LF included."""
 _BEGINNING: Final = re.compile(rb"[0-9a-f]{8}[ #!]\{")
 
 

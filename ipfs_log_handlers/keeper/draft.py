@@ -5,9 +5,7 @@ The keeper shares the GIL with the program it lives in, so each call here works 
 
 from __future__ import annotations
 
-import calendar
 import os
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ from ipfs_log_handlers.keeper.plan import Record, plan_of
 from ipfs_log_handlers.keeper.values import MOST_DISTINCT, few, listed
 from ipfs_log_handlers.subsystems.rules import Rules
 
-__all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "last_seq", "micros", "rfc3339"]
+__all__ = ["MOST_SOURCES", "MOST_STORED", "Bounds", "Draft", "Payload", "last_seq"]
 
 MOST_SOURCES: Final = 64
 """Runs of sequence numbers in one batch (docs/home.md 13)."""
@@ -211,18 +209,3 @@ class Draft:
 def last_seq(lines: Sequence[bytes]) -> int:
     """The greatest sequence number in some lines of one segment; 0 where there is none."""
     return max((each.seq for each in plan_of(_NO_RULES).decode(lines)[0]), default=0)
-
-
-def micros(text: str) -> int | None:
-    """µs since 1970 of a record's `time`; `None` for text that is not one."""
-    try:
-        whole = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
-        return whole * 1_000_000 + int(text[20:26])
-    except ValueError:
-        return None
-
-
-def rfc3339(micros_since_1970: int) -> str:
-    """The text of a moment, UTC with microseconds and `Z`."""
-    seconds, fraction = divmod(micros_since_1970, 1_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:06d}Z"

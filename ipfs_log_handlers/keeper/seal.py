@@ -23,7 +23,9 @@ from ipfs_log_handlers.format import merkle
 from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of, log_name
 from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
 from ipfs_log_handlers.format.head import Head
+from ipfs_log_handlers.format.line import BESIDE_JSON
 from ipfs_log_handlers.format.manifest import UNIXFS, Manifest, jump_index
+from ipfs_log_handlers.format.moment import micros, rfc3339
 from ipfs_log_handlers.home import archives, disk, head, keys, quarantine, reserve, segments, settings
 from ipfs_log_handlers.home.archives import Archive
 from ipfs_log_handlers.home.batches import Batches
@@ -32,7 +34,7 @@ from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.lock import KeeperLock
 from ipfs_log_handlers.home.segments import Header, SegmentName
 from ipfs_log_handlers.home.settings import Policy
-from ipfs_log_handlers.keeper.draft import Bounds, Draft, micros, rfc3339
+from ipfs_log_handlers.keeper.draft import Bounds, Draft
 from ipfs_log_handlers.keeper.meta import fitting
 from ipfs_log_handlers.keeper.spool import Spool, Taken, Waiting
 from ipfs_log_handlers.keeper.succession import Standing, stand
@@ -45,8 +47,6 @@ FLOOD: Final = 10
 """Batches' worth of records above which a batch takes all that waits."""
 _FLOOD_BYTES: Final = 32 << 20
 """Bytes of lines in such a batch: however well they compress, a deadline is looked at behind them (docs/home.md 21)."""
-_OVERHEAD: Final = 10
-"""Bytes of a record's line beside its JSON."""
 _MOST_DROPPED: Final = 1 << 48
 _GENTLE: Final = 12 << 10
 _HASTY: Final = 48 << 10
@@ -303,11 +303,11 @@ class Sealer:
         lines, at, damaged = each.piece.records, each.piece.start, 0
         while lines and not draft.full:
             count, bad = draft.take(each.name, lines)
-            at += sum(map(len, lines[:count])) + _OVERHEAD * count
+            at += sum(map(len, lines[:count])) + BESIDE_JSON * count
             taken[each.name] += count
             lines = lines[count:]
             if bad is not None and bad == count:
-                end = at + len(lines[0]) + _OVERHEAD
+                end = at + len(lines[0]) + BESIDE_JSON
                 quarantine.put(self.room.quarantine, each.name, each.descriptor, at, end)
                 at, lines, damaged = end, lines[1:], damaged + 1
             elif not count:

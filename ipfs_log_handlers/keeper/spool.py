@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from ipfs_log_handlers.format.line import BESIDE_JSON
 from ipfs_log_handlers.home import archives, disk, segments
 from ipfs_log_handlers.home.layout import Room
 from ipfs_log_handlers.home.segments import Piece, SegmentName
@@ -21,8 +22,6 @@ from ipfs_log_handlers.keeper.draft import last_seq
 __all__ = ["Spool", "Taken", "Waiting"]
 
 _COUNT_CHUNK: Final = 128 << 10
-_OVERHEAD: Final = 10
-"""Bytes of a record's line beside its JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class Spool:
             for taken in self._walk_segment(name, 0, _COUNT_CHUNK) if name.writer in floors else ():
                 end = taken.piece.start
                 for line in taken.piece.records:
-                    end += len(line) + _OVERHEAD
+                    end += len(line) + BESIDE_JSON
                     if last_seq([line]) <= floors[name.writer]:
                         found[str(name)] = end
         return found

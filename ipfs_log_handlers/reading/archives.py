@@ -19,9 +19,9 @@ from ipfs_log_handlers.format import directory
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.directory import Entry
 from ipfs_log_handlers.format.manifest import UNIXFS
+from ipfs_log_handlers.format.moment import micros
 from ipfs_log_handlers.home import archives, disk
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.keeper.draft import micros
 from ipfs_log_handlers.reading.batch import Blocks
 from ipfs_log_handlers.reading.fetch import Fetcher
 from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of

@@ -9,7 +9,7 @@ from typing import Final
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import Manifest
-from ipfs_log_handlers.keeper.draft import micros, rfc3339
+from ipfs_log_handlers.format.moment import micros, rfc3339
 from ipfs_log_handlers.keeper.meta import Sums
 from ipfs_log_handlers.keeper.plan import plan_of
 from ipfs_log_handlers.keeper.values import MANY

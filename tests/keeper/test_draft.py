@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ipfs_log_handlers.format import merkle, payload
 from ipfs_log_handlers.home.segments import SegmentName
-from ipfs_log_handlers.keeper.draft import MOST_SOURCES, MOST_STORED, Bounds, Draft, micros, rfc3339
+from ipfs_log_handlers.keeper.draft import MOST_SOURCES, MOST_STORED, Bounds, Draft
 from tests.workshop import OTHER, WRITER, record
 
 LOG = "ipfs-logs/0011223344556677/logs/01234567"
@@ -171,22 +171,6 @@ class TestFacts:
         assert 33 == len(made.dropped)
         assert 200 == sum(made.dropped.values())
         assert 136 == made.dropped["other"]
-
-
-class TestTimes:
-    @pytest.mark.parametrize(
-        "text", ["1970-01-01T00:00:00.000000Z", "2026-02-03T04:05:06.000007Z", "9999-12-31T23:59:59.999999Z"]
-    )
-    def test_both_ways(self, text: str) -> None:
-        """A moment is written as it was read, to the microsecond."""
-        number = micros(text)
-        assert number is not None
-        assert text == rfc3339(number)
-
-    @pytest.mark.parametrize("text", ["", "x", "2026-13-01T00:00:00.000000Z", "2026-01-01T00:00:00Z", "٢"])
-    def test_no_moment(self, text: str) -> None:
-        """Text that is no moment has no number."""
-        assert micros(text) is None
 
 
 def _noise(seed: int) -> str:
