@@ -273,7 +273,7 @@ class HomeProcess:
         if not (self.writers or self.archivers):
             return True
         for writer in list(self.writers.values()):
-            writer.tell_lost()
+            writer.tell_losses()
         if not in_main_interpreter():  # a keeper elsewhere seals
             return False
         with HomeProcess.importing():

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,6 @@ from zlib import crc32
 
 from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.format import line
 from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.format.record import Shape
 from ipfs_log_handlers.home import disk, segments
@@ -32,6 +30,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.segments import Header, Segment, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import spool_bytes
+from ipfs_log_handlers.losses import NESTED, Losses
 from ipfs_log_handlers.native import RLock, get_ident
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
@@ -45,8 +44,6 @@ _TOLD_BYTES: Final = 8 << 10
 _RETRY_EVERY: Final = 0.1
 _LONGEST_NESTED: Final = 10_000
 _FULL: Final = "the spool is full"
-_NESTED: Final = "nested too often"
-_NOT_SYNCED: Final = "not synced"
 _WORTH_WAITING: Final = frozenset({_FULL, "ENOSPC", "EDQUOT"})
 """Refusals that pass when the keeper, or somebody, makes room."""
 
@@ -67,10 +64,9 @@ class Writer:
     """
 
     __slots__ = (
-        "_afterwards", "_dropped", "_first_record", "_home", "_identity", "_inside", "_latest", "_limit", "_lock",
-        "_lost", "_nested", "_next_number", "_overflown", "_patience", "_pid", "_policy", "_refusal", "_retry_at",
-        "_segment", "_seq", "_settings", "_stuck", "_sync_lock", "_synced", "_unkept", "home_path", "incomplete",
-        "subsystem",
+        "_afterwards", "_first_record", "_home", "_identity", "_inside", "_latest", "_limit", "_lock", "_losses",
+        "_nested", "_next_number", "_patience", "_pid", "_policy", "_refusal", "_retry_at", "_segment", "_seq",
+        "_settings", "_stuck", "_sync_lock", "_synced", "home_path", "incomplete", "subsystem",
     )  # fmt: skip
 
     def __init__(self, home: Home, subsystem: Subsystem, settings: Settings, first_record: Callable[[], None]) -> None:
@@ -80,7 +76,6 @@ class Writer:
         self._settings = settings
         self._first_record = first_record
         self._policy: Policy | None = None
-        self._dropped: Counter[str] = Counter()
         self.incomplete = 0
         self._begin_process()
 
@@ -90,7 +85,7 @@ class Writer:
         self._inside: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
         self._sync_lock = RLock()
         self._nested: deque[bytes] = deque()
-        self._overflown = 0
+        self._losses = Losses()
         self._afterwards: Callable[[], None] | None = self._start
         self._segment: Segment | None = None
         self._latest: SegmentName | None = None
@@ -99,13 +94,11 @@ class Writer:
         self._seq = 0
         self._synced = 0
         self._pid = 0
-        self._lost: dict[str, list[int]] = {}
         self._retry_at = 0.0
         self._refusal = ""
         self._stuck = b""
         self._patience = 0.0
         self._limit = min(SEGMENT_BYTES, max(_SMALLEST_SEGMENT, self._settings.max_spool_bytes // 8))
-        self._unkept = 0
 
     def before_fork(self) -> None:
         """Until our hooks behind the fork have run, those of others may log: in the child as a process of its own."""
@@ -134,7 +127,6 @@ class Writer:
     def after_fork_in_child(self) -> None:
         """Begin as a new writer. The parent's segment, whose descriptor `disk` has closed, is not this process's."""
         self._begin_process()
-        self._dropped.clear()
 
     def configure(self, settings: Settings) -> None:
         """Take over new settings; they stand in the header of the next segment, which is begun with the next record."""
@@ -155,14 +147,12 @@ class Writer:
     @property
     def dropped(self) -> dict[str, int]:
         """Records that this process could not keep, by reason."""
-        return dict(self._dropped + Counter({_NESTED: self._overflown}))
+        return self._losses.all
 
     @property
     def untold(self) -> dict[str, int]:
         """Of these, the ones that stand in no control line yet."""
-        never = {_NESTED: self._overflown, _NOT_SYNCED: self._dropped[_NOT_SYNCED]}
-        waiting = {reason: told[0] for reason, told in list(self._lost.items())}
-        return {reason: count for reason, count in (never | waiting).items() if count}
+        return self._losses.untold
 
     @property
     def activity(self) -> int:
@@ -172,7 +162,7 @@ class Writer:
     @property
     def durable(self) -> int:
         """Records that this process has appended."""
-        return self._seq - self._unkept
+        return self._seq - self._losses.count
 
     # -- the hot path
 
@@ -268,7 +258,7 @@ class Writer:
         if len(self._nested) < _LONGEST_NESTED:
             self._nested.append(front)
         else:
-            self._overflown += 1
+            self._losses.overflown += 1
 
     def _append_nested(self) -> None:
         while self._nested:
@@ -298,7 +288,7 @@ class Writer:
             segment = None
         if segment is None:
             segment = self._begin_segment(len(front))
-        if segment is not None and (self._lost or self._overflown) and not self._tell_lost(segment):
+        if segment is not None and self._losses.waiting and not self._tell_losses(segment):
             self._drop(self._refusal)
         return segment if segment is self._segment else None
 
@@ -355,22 +345,14 @@ class Writer:
     def _drop(self, reason: str) -> None:
         """Count a record that is not kept; it uses up its `seq`, so that the gap shows."""
         self._seq = seq = self._seq + 1
-        self._note_lost(reason, seq)
+        self._losses.note(reason, seq)
 
-    def _note_lost(self, reason: str, seq: int) -> None:
-        self._dropped[reason] += 1
-        self._unkept += 1
-        told = self._lost.setdefault(reason, [0, seq, seq])
-        told[0] += 1
-        told[2] = seq
-
-    def _tell_lost(self, segment: Segment) -> bool:
+    def _tell_losses(self, segment: Segment) -> bool:
         """Append the control line that tells how many records were dropped, why, and which; whether it is whole."""
-        while self._overflown:
-            self._overflown -= 1
-            self._drop(_NESTED)
-        told = {reason: dict(zip(("count", "first", "last"), each, strict=True)) for reason, each in self._lost.items()}
-        whole = line.control(json.dumps({"dropped": told}, separators=(",", ":")).encode())
+        while self._losses.overflown:
+            self._losses.overflown -= 1
+            self._drop(NESTED)
+        whole = self._losses.line()
         try:
             written = os.write(segment.descriptor, whole)
             segment.size += written
@@ -380,7 +362,7 @@ class Writer:
             self._close_segment()
             self._refusal = _reason(error)
             return False
-        self._lost.clear()
+        self._losses.told()
         return True
 
     def _failed(self, front: bytes, segment: Segment, seq: int, size: int, written: int, error: BaseException) -> None:
@@ -403,7 +385,7 @@ class Writer:
             reason = _reason(error)
             if isinstance(error, OSError):
                 self._refusal, self._retry_at = reason, time.monotonic() + _RETRY_EVERY / 10
-            self._note_lost(reason, seq)
+            self._losses.note(reason, seq)
         if not isinstance(error, Exception):
             raise error
 
@@ -431,7 +413,7 @@ class Writer:
             try:
                 disk.sync_data(segment.descriptor)
             except OSError:
-                self._dropped[_NOT_SYNCED] += 1
+                self._losses.note_not_synced()
         segment.close()
 
     # -- the power cut
@@ -451,7 +433,7 @@ class Writer:
             except OSError:
                 with self._lock:
                     if self._segment is segment:  # otherwise it was closed since, and synced as it was
-                        self._dropped[_NOT_SYNCED] += 1
+                        self._losses.note_not_synced()
                         self._abandon(segment)
                 return
             self._synced = max(reached, self._synced)
@@ -480,15 +462,15 @@ class Writer:
         """Call `first_record` after the next record again."""
         self._afterwards = self._start
 
-    def tell_lost(self) -> None:
+    def tell_losses(self) -> None:
         """Append the count of what was dropped, if the disk takes it: no further record may come to bring it."""
-        if not (self._lost or self._overflown) or self._inside():
+        if not self._losses.waiting or self._inside():
             return
         with self._lock:
-            if self._segment is not None and self._tell_lost(self._segment):
+            if self._segment is not None and self._tell_losses(self._segment):
                 return
             if self._segment is None and self._try_begin(_TOLD_BYTES) and self._segment is not None:
-                self._tell_lost(self._segment)
+                self._tell_losses(self._segment)
                 self._close_segment()  # no record goes there: its room was not asked for
 
     def close(self) -> None:
@@ -496,7 +478,7 @@ class Writer:
         if self._inside():
             return  # from a signal handler: the record that is being appended comes first
         self._append_nested()
-        self.tell_lost()
+        self.tell_losses()
         with self._lock:
             self._close_segment()
 
