@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Final
+from typing import Any, Final
 
 from ipfs_log_handlers.format import line
 
-__all__ = ["NESTED", "Losses"]
+__all__ = ["NESTED", "Losses", "dropped_in"]
 
 NESTED: Final = "nested too often"
 _NOT_SYNCED: Final = "not synced"
+_MOST_DROPPED: Final = 1 << 48
 
 
 class Losses:
@@ -69,3 +70,15 @@ class Losses:
     def told(self) -> None:
         """The line is whole in a segment."""
         self._untold.clear()
+
+
+def dropped_in(control: bytes) -> dict[str, int]:
+    """What the JSON of a control line tells: records that a writer had to drop, by reason."""
+    try:
+        told: Any = json.loads(control)["dropped"]
+        counts = {reason[:64]: each["count"] for reason, each in told.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {"unreadable control line": 1}
+    if not all(type(count) is int and 0 < count < _MOST_DROPPED for count in counts.values()):
+        return {"unreadable control line": 1}
+    return counts

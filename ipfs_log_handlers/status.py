@@ -24,7 +24,7 @@ from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.space import store_bytes
 from ipfs_log_handlers.keeper.draft import last_seq
-from ipfs_log_handlers.keeper.seal import dropped_in
+from ipfs_log_handlers.losses import dropped_in
 from ipfs_log_handlers.reading.live import disagreements
 from ipfs_log_handlers.reading.logs import Confirmed, Log, confirmed, logs_of, policy_of
 from ipfs_log_handlers.reading.spooled import pieces

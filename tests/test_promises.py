@@ -44,6 +44,7 @@ def _needs(page: Path) -> frozenset[str]:
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 PURE = {
+    "calendar",
     "__future__", "base64", "bisect", "binascii", "collections", "contextlib", "dataclasses", "datetime", "decimal",
     "enum", "functools", "hashlib", "hmac", "io", "ipaddress", "itertools", "json", "math", "operator", "re", "string",
     "struct", "sys", "types", "typing", "typing_extensions", "unicodedata", "uuid", "zlib",
@@ -51,7 +52,7 @@ PURE = {
 }  # fmt: skip
 """What format/ may import: nothing here opens a file or socket, starts a thread, or asks a clock or for randomness
 (where a part of it can, `FORBIDDEN` names that part)."""
-PARTLY_PURE = {"time": {"gmtime", "strftime"}, "pathlib": {"PurePath", "PurePosixPath", "PureWindowsPath"}}
+PARTLY_PURE = {"time": {"gmtime", "strftime", "strptime"}, "pathlib": {"PurePath", "PurePosixPath", "PureWindowsPath"}}
 """Modules of which format/ may use these names only."""
 FORBIDDEN = {
     "datetime.datetime.now", "datetime.now", "datetime.utcnow", "dt.date.today", "dt.datetime.now",

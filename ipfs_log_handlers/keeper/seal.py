@@ -8,7 +8,6 @@ signature leaves the process before the head names it.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections import Counter
@@ -38,8 +37,9 @@ from ipfs_log_handlers.keeper.draft import Bounds, Draft
 from ipfs_log_handlers.keeper.meta import fitting
 from ipfs_log_handlers.keeper.spool import Spool, Taken, Waiting
 from ipfs_log_handlers.keeper.succession import Standing, stand
+from ipfs_log_handlers.losses import dropped_in
 
-__all__ = ["FLOOD", "Cut", "LostLockError", "Sealer", "dropped_in"]
+__all__ = ["FLOOD", "Cut", "LostLockError", "Sealer"]
 
 _T = TypeVar("_T")
 
@@ -47,21 +47,8 @@ FLOOD: Final = 10
 """Batches' worth of records above which a batch takes all that waits."""
 _FLOOD_BYTES: Final = 32 << 20
 """Bytes of lines in such a batch: however well they compress, a deadline is looked at behind them (docs/home.md 21)."""
-_MOST_DROPPED: Final = 1 << 48
 _GENTLE: Final = 12 << 10
 _HASTY: Final = 48 << 10
-
-
-def dropped_in(control: bytes) -> dict[str, int]:
-    """What a control line tells: records that the writer had to drop, by reason."""
-    try:
-        told: Any = json.loads(control)["dropped"]
-        counts = {reason[:64]: each["count"] for reason, each in told.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {"unreadable control line": 1}
-    if not all(type(count) is int and 0 < count < _MOST_DROPPED for count in counts.values()):
-        return {"unreadable control line": 1}
-    return counts
 
 
 class LostLockError(Exception):

@@ -17,7 +17,8 @@ from ipfs_log_handlers.format import line
 from ipfs_log_handlers.home import head, keys, quarantine, settings
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.keeper.seal import LostLockError, Sealer, dropped_in
+from ipfs_log_handlers.keeper.seal import LostLockError, Sealer
+from ipfs_log_handlers.losses import dropped_in
 from tests import oracle
 from tests.keeper.sealed import sealed_seqs
 from tests.workshop import (
