@@ -44,10 +44,9 @@ def _needs(page: Path) -> frozenset[str]:
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 PURE = {
-    "calendar",
-    "__future__", "base64", "bisect", "binascii", "collections", "contextlib", "dataclasses", "datetime", "decimal",
-    "enum", "functools", "hashlib", "hmac", "io", "ipaddress", "itertools", "json", "math", "operator", "re", "string",
-    "struct", "sys", "types", "typing", "typing_extensions", "unicodedata", "uuid", "zlib",
+    "__future__", "base64", "bisect", "binascii", "calendar", "collections", "contextlib", "dataclasses", "datetime",
+    "decimal", "enum", "functools", "hashlib", "hmac", "io", "ipaddress", "itertools", "json", "math", "operator", "re",
+    "string", "struct", "sys", "types", "typing", "typing_extensions", "unicodedata", "uuid", "zlib",
     "backports", "compression", "cryptography", "msgspec", "multiformats",
 }  # fmt: skip
 """What format/ may import: nothing here opens a file or socket, starts a thread, or asks a clock or for randomness
