@@ -171,6 +171,20 @@ FAMILIES: Final = (
     Family("ipfs_logs_spool_bytes", "gauge", "bytes", "Space that segments take on the disk.", _number("spool_bytes")),
     Family("ipfs_logs_store_bytes", "gauge", "bytes", "Space that batches take on the disk.", _number("store_bytes")),
     Family(
+        "ipfs_logs_bounded_bytes",
+        "gauge",
+        "bytes",
+        "Space of what waits: segments, and batches that are not shipped.",
+        _number("bounded_bytes"),
+    ),
+    Family(
+        "ipfs_logs_max_spool_bytes",
+        "gauge",
+        "bytes",
+        "Bound of what waits, above which records are dropped, or block.",
+        _number("max_spool_bytes"),
+    ),
+    Family(
         "ipfs_logs_oldest_unshipped_seconds",
         "gauge",
         "seconds",

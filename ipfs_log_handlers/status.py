@@ -22,7 +22,7 @@ from ipfs_log_handlers.format.moment import micros, rfc3339
 from ipfs_log_handlers.home import archives, disk, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.settings import Policy
-from ipfs_log_handlers.home.space import store_bytes
+from ipfs_log_handlers.home.space import spool_bytes, store_bytes
 from ipfs_log_handlers.keeper.draft import last_seq
 from ipfs_log_handlers.losses import dropped_in
 from ipfs_log_handlers.reading.live import disagreements
@@ -97,6 +97,8 @@ def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Her
         "archives_waiting": spooled.archives,
         "spool_bytes": disk.allocated(room.spool) + disk.allocated(room.archived),
         "store_bytes": store_bytes(room),
+        "bounded_bytes": spool_bytes(room, policy.replicas if policy.stores else 0),
+        "max_spool_bytes": policy.max_spool_bytes,
         "oldest_unshipped": _oldest(marked, spooled, policy),
         "head": newest.cid.text if newest is not None else None,
         "keeper": keeper,

@@ -313,7 +313,8 @@ class Writer:
         """Make the next segment if so many bytes more fit the bound."""
         try:
             room = self._home.room(self.subsystem.name)
-            if spool_bytes(room, self._settings) + needed > self._settings.max_spool_bytes:
+            replicas = self._settings.replicas if self._settings.kubo else 0
+            if spool_bytes(room, replicas) + needed > self._settings.max_spool_bytes:
                 self._refusal = _FULL
                 return False
             if not self._identity:

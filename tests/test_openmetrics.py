@@ -23,7 +23,8 @@ from tests.reading import homes
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 ONE: dict[str, Any] = {
     "subsystem": "audit", "durable": 30, "sealed": 20, "shipped": 10, "dropped": {"ENOSPC": 3, "the spool is full": 4},
-    "quarantined": 1, "set_aside": 2, "spool_bytes": 4096, "store_bytes": 8192, "oldest_unshipped": 12.5,
+    "quarantined": 1, "set_aside": 2, "spool_bytes": 4096, "store_bytes": 8192, "bounded_bytes": 5000,
+    "max_spool_bytes": 100_000, "oldest_unshipped": 12.5,
     "head": "bafyhead", "keeper": {"host": "box", "pid": 7}, "last_error": 'no "answer"\\\n', "incomplete": 5,
     "archives_waiting": 6, "warnings": ["one", "two"], "failures": {"OSError at exit": 7},
     "next_retry": "2026-01-02T03:04:05.500000Z",
@@ -61,6 +62,7 @@ def test_every_key_is_told():
         of(found, "ipfs_logs_set_aside_batches", **audit),
     )
     assert (4096, 8192) == (of(found, "ipfs_logs_spool_bytes", **audit), of(found, "ipfs_logs_store_bytes", **audit))
+    assert (5000, 100_000) == tuple(of(found, f"ipfs_logs_{name}_bytes", **audit) for name in ("bounded", "max_spool"))
     assert 12.5 == of(found, "ipfs_logs_oldest_unshipped_seconds", **audit)
     assert (1, 1) == (of(found, "ipfs_logs_failing", **audit), of(found, "ipfs_logs_keeper_alive"))
     assert 1 == of(found, "ipfs_logs_last_error_info", message='no "answer"\\\n', **audit)
@@ -68,7 +70,7 @@ def test_every_key_is_told():
     assert 1 == of(found, "ipfs_logs_keeper_info", host="box", pid="7")
     assert (6, 2) == (of(found, "ipfs_logs_waiting_archives", **audit), of(found, "ipfs_logs_warnings", **audit))
     assert 7 == of(found, "ipfs_logs_failures_total", what="OSError at exit")
-    assert 19 == len(found)
+    assert 21 == len(found)
 
 
 def test_healthy_home():
@@ -88,7 +90,7 @@ def test_healthy_home():
 def test_families_stay_together():
     """Two subsystems: each family is written once, its samples together, one keeper for the home."""
     text = openmetrics.render([ONE, {**ONE, "subsystem": "wal"}])
-    assert 2 * 19 - 3 == len(parsed(text))
+    assert 2 * 21 - 3 == len(parsed(text))
     names = re.findall(r"^# TYPE (\S+)", text, re.MULTILINE)
     assert [family.name for family in openmetrics.FAMILIES] == names
 
@@ -103,7 +105,7 @@ def test_nothing_is_valid():
 def test_odd_texts_harm_nothing(text):
     """Whatever a reason or an error holds, the text stays one that can be encoded and parsed."""
     made = openmetrics.render([{**ONE, "last_error": text, "dropped": {text[:64]: 1}}])
-    assert 19 - 1 == len(parsed(made.encode().decode()))
+    assert 21 - 1 == len(parsed(made.encode().decode()))
 
 
 def test_verb(home):

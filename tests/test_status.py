@@ -27,6 +27,7 @@ from tests.workshop import OTHER, dropped, handler_of, lines, logging_to, put_li
 KEYS = {
     "subsystem", "durable", "sealed", "shipped", "dropped", "quarantined", "set_aside", "spool_bytes", "store_bytes",
     "oldest_unshipped", "head", "keeper", "last_error", "next_retry", "warnings", "archives_waiting",
+    "bounded_bytes", "max_spool_bytes",
 }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from ipfs_log_handlers.config import Settings
 from ipfs_log_handlers.home import disk, shipped
 from ipfs_log_handlers.home.batch_files import BatchFiles
 from ipfs_log_handlers.home.layout import Room, Shelf
@@ -13,14 +12,16 @@ from ipfs_log_handlers.home.layout import Room, Shelf
 __all__ = ["spool_bytes", "store_bytes"]
 
 
-def spool_bytes(room: Room, settings: Settings) -> int:
-    """Allocated bytes of segments and, where there is a store to ship to, of the batches it has not confirmed.
+def spool_bytes(room: Room, replicas: int) -> int:
+    """Allocated bytes that `max_spool_bytes` bounds: of segments, and of batches that wait for a store.
 
-    Without a store the batches are where they belong, and only the segments wait for something.
+    Args:
+        room: the subsystem.
+        replicas: stores that must confirm a batch; 0 where there is none, for there batches are where they belong.
     """
     total = disk.allocated(room.spool)
-    if settings.kubo:
-        total += sum(_unshipped_bytes(shelf, settings.replicas) for shelf in room.shelves())
+    if replicas:
+        total += sum(_unshipped_bytes(shelf, replicas) for shelf in room.shelves())
     return total
 
 

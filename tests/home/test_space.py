@@ -9,7 +9,7 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.home.space import spool_bytes, store_bytes
-from tests.workshop import lines, put_segment, seal_home, settings
+from tests.workshop import lines, put_segment, seal_home
 
 STORE = "http://127.0.0.1:5001"
 
@@ -28,27 +28,27 @@ def sealed(home: Path) -> Home:
 class TestSpoolBytes:
     def test_without_a_store(self, sealed: Home) -> None:
         """Home rule 22: where nothing is shipped, batches are where they belong; segments alone wait."""
-        assert 0 < spool_bytes(sealed.room("logs"), settings(sealed.path)) <= 8192
+        assert 0 < spool_bytes(sealed.room("logs"), 0) <= 8192
 
     def test_unshipped_batches_count(self, sealed: Home) -> None:
         """Home rule 22: with a store, sealing is no way around the bound: batches not yet shipped count."""
-        room, given = sealed.room("logs"), settings(sealed.path, kubo=(STORE,))
-        segments_only = spool_bytes(room, settings(sealed.path))
-        assert segments_only + store_bytes(room) == spool_bytes(room, given)
+        room = sealed.room("logs")
+        segments_only = spool_bytes(room, 0)
+        assert segments_only + store_bytes(room) == spool_bytes(room, 1)
         log = Batches(room.current.batches).facts(0).manifest.log
         shipped.store(room.current.shipped, "s", Mark(log=log, address=STORE).confirm([0, 1, 3]))
         left = Batches(room.current.batches).file(2).stat().st_blocks * 512
-        assert segments_only + left == spool_bytes(room, given)
+        assert segments_only + left == spool_bytes(room, 1)
 
     def test_replicas(self, sealed: Home) -> None:
         """Home rule 22: a batch is shipped when as many stores confirmed it as were asked for."""
-        room, given = sealed.room("logs"), settings(sealed.path, kubo=(STORE, STORE + "1"), replicas=2)
+        room = sealed.room("logs")
         log = Batches(room.current.batches).facts(0).manifest.log
         shipped.store(room.current.shipped, "a", Mark(log=log, address=STORE).confirm(range(4)))
-        assert store_bytes(room) < spool_bytes(room, given)
+        assert store_bytes(room) < spool_bytes(room, 2)
         shipped.store(room.current.shipped, "b", Mark(log=log, address=STORE + "1").confirm(range(4)))
-        assert spool_bytes(room, settings(sealed.path)) == spool_bytes(room, given)
+        assert spool_bytes(room, 0) == spool_bytes(room, 2)
 
     def test_nothing_there(self, home: Path) -> None:
         """A home that does not exist takes no space."""
-        assert 0 == spool_bytes(Home(home).room("logs"), settings(home, kubo=(STORE,)))
+        assert 0 == spool_bytes(Home(home).room("logs"), 1)
