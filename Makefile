@@ -1,6 +1,5 @@
 # All that one does with this checkout. `make help` lists it.
-# A fresh machine needs Python >= 3.10, git, make and, for the tests, a C compiler; the rest is set up here, in .venv, and
-# a second run is quick.
+# A fresh machine needs Python >= 3.10, git and make; the rest is set up here, in .venv, and a second run is quick.
 
 PYTHON ?= python3
 VENV ?= .venv

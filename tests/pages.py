@@ -1,9 +1,9 @@
 """Runs what stands in a page of prose and compares what it prints with what stands there.
 
-A page is run from top to bottom in one empty directory, with a home of its own. In it:
+A page is run from top to bottom in one empty directory, which is the user's own. In it:
 
 - a `console` block holds `$ command` lines, each followed by what a terminal shows; a command that ends with a
-  backslash goes on in the next line, and a variable that one sets is known to those behind it;
+  backslash goes on in the next line, and a variable that one sets is known to all behind it;
 - a `python` block is a program of its own; a `text` block right after it is what it prints, and without one it prints
   nothing;
 - `<!-- file: NAME -->` above a block of any language saves it as NAME instead of running it;
@@ -38,6 +38,7 @@ _STYLE = re.compile(r"\x1b\[[0-9;]*m")
 """Bold and colours, which a page does not show."""
 _NOTE = re.compile(r"<!-- (not run|file|with): *(\S.*?) *-->\s*\Z")
 _DAEMON = "http://127.0.0.1:5001"
+_RESUME = "set -a; [ ! -e {0} ] || . {0}"
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,8 @@ def agrees(expected: str, printed: str) -> bool:
 def shell(command: str, directory: Path, environment: dict[str, str]) -> str:
     """What a terminal shows of a command that ends well; variables that it sets are there for the next one."""
     screen, terminal = pty.openpty()
-    state = shlex.quote(f"{directory}.shell")
-    whole = f"set -a; [ ! -e {state} ] || . {state}\n{command}\nended=$?; export -p > {state}; exit $ended"
+    state = shlex.quote(_state(directory))
+    whole = f"{_RESUME.format(state)}\n{command}\nended=$?; export -p > {state}; exit $ended"
     with subprocess.Popen(
         ["bash", "-c", whole],
         cwd=directory,
@@ -174,9 +175,15 @@ def _until_closed(screen: int) -> Iterator[bytes]:
         yield data
 
 
+def _state(directory: Path) -> str:
+    """Where the variables lie that the commands before have set."""
+    return f"{directory}.shell"
+
+
 def _program(block: Block, directory: Path, environment: dict[str, str]) -> str:
+    resume = _RESUME.format(shlex.quote(_state(directory)))
     done = subprocess.run(
-        [sys.executable, "-c", block.body],
+        ["bash", "-c", f'{resume}\nexec "$@"', "bash", sys.executable, "-c", block.body],
         cwd=directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -200,7 +207,6 @@ def _environment(directory: Path, daemon: Daemon | None) -> dict[str, str]:
         **kept,
         "COLUMNS": "120",
         "HOME": str(directory),
-        "IPFS_LOGS_HOME": str(directory / "home"),
         "PATH": os.pathsep.join([*map(str, ours), os.environ.get("PATH", os.defpath)]),
         "TERM": "dumb",
         **({"IPFS_PATH": str(daemon.repo)} if daemon is not None else {}),
