@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from ipfs_log_handlers.fields import CLASHING, NOT_FIELDS
-from ipfs_log_handlers.format.record import LEAVES, FrontEncoder, Shape, check
+from ipfs_log_handlers.format.record import FrontEncoder, Shape, split
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.tracing import LOADED, OPENTELEMETRY, with_trace
 
@@ -73,7 +73,7 @@ def short_way(
     moment_of = encoder.moment
     now: tuple[int, str] = (0, moment_of(0))
     own_threads, modules = HomeProcess.own_threads, LOADED
-    plain, parts, leaves, digits = logging.LogRecord, _PARTS, LEAVES, _THREE_DIGITS
+    plain, parts, digits = logging.LogRecord, _PARTS, _THREE_DIGITS
 
     def handle(record: logging.LogRecord) -> Any:
         nonlocal now
@@ -97,17 +97,6 @@ def short_way(
                     raise _NotPlainError
                 low_level = level.lower()
             values = values_of(members)
-            for value in values:
-                kind = type(value)
-                if kind is str or kind is int:
-                    continue
-                if kind is dict:
-                    for key in value:
-                        if type(key) is not str or type(value[key]) not in leaves:
-                            check(value, 0)
-                            break
-                elif kind not in leaves:
-                    check(value, 0)
             event = text % args if args else text
             if named is not None:
                 if members["event"] != named or event == named:
@@ -118,7 +107,7 @@ def short_way(
             second, moment = now
             micros = int((created - second) * 1e6 + 0.5)
             if not 0 <= micros < 1_000_000:
-                second, micros = divmod(int(created * 1e6 + 0.5), 1_000_000)
+                second, micros = split(created)
                 moment = moment_of(second)
                 now = second, moment
             time = f"{moment}{digits[micros // 1000]}{digits[micros % 1000]}Z"

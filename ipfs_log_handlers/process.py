@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import os
 import sys
+import time
 import weakref
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -98,6 +99,8 @@ class HomeProcess:
             here._entered.append(weakref.ref(occupant))
             if subsystem is not None and subsystem.name in here.writers:
                 here.writers[subsystem.name].configure(settings.with_records(subsystem.records))
+            if not here._threaded and here._thread is not None and here.wants_thread():
+                here._threaded = here._thread.stay()
             if not here._threaded:
                 for writer in here.writers.values():
                     writer.tell_of_next()
@@ -154,7 +157,7 @@ class HomeProcess:
             last = not self._entered
         if last and (self.writers or self.archivers):
             if logging_lock.inside_dictconfig():
-                self._retire_thread()
+                self._retire_if_left()
             else:
                 self.stop_thread()
             for writer in list(self.writers.values()):
@@ -210,6 +213,7 @@ class HomeProcess:
             self._threaded = True
         with contextlib.suppress(ImportError):  # a library that keeping needs is not there: a keeper elsewhere seals
             self._keeper_thread().start()
+        self._retire_if_left()
 
     def wants_thread(self) -> bool:
         """Whether a handler of this process lets a thread of it be the keeper."""
@@ -252,11 +256,14 @@ class HomeProcess:
             thread.stop(_GRACE)
         self._threaded = False
 
-    def _retire_thread(self) -> None:
-        """Let the keeper's thread end by itself, unless a handler of the home is made before, and logs."""
-        self._threaded = False
-        if self._thread is not None and self._thread.alive:
-            self._thread.retire()
+    def _retire_if_left(self) -> None:
+        """Let the keeper's thread end by itself where no handler of the home is open, unless one is made before."""
+        with HomeProcess._guard:
+            if self._occupants or HomeProcess._exiting:
+                return
+            self._threaded = False
+            if self._thread is not None and self._thread.alive:
+                self._thread.retire()
 
     # -- flush
 
@@ -279,7 +286,10 @@ class HomeProcess:
         with HomeProcess.importing():
             from ipfs_log_handlers.flush import flush  # the reading side of a home, not needed to log
 
-        return flush(self, timeout)
+        try:
+            return flush(self, timeout)
+        finally:
+            self._retire_if_left()  # it may have started the thread, for a handler that was closed long ago
 
     def ask(self) -> None:
         """Ask for sealing and shipping without waiting."""
@@ -327,10 +337,15 @@ class HomeProcess:
             with cls._guard:
                 cls._all.pop(path, None)
 
-    def at_exit(self) -> None:
-        """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us."""
+    def at_exit(self, begun: float) -> None:
+        """Before `logging.shutdown`: flush and end the thread, whatever other handlers do after us.
+
+        Args:
+            begun: since when the homes of this process are waited for, by `time.monotonic`: they share their time.
+        """
         settings = [each.settings for each in self._occupants] + self._former_settings()
-        self.flush(max((each.flush_timeout for each in settings), default=0.0))
+        until = begun + max((each.flush_timeout for each in settings), default=0.0)
+        self.flush(max(0.0, until - time.monotonic()))
         self.stop_thread()
 
     def after_fork_in_child(self) -> None:
@@ -368,9 +383,12 @@ def _register_exit() -> None:
 
 def _at_exit() -> None:
     HomeProcess._exiting = True  # no thread is started from now on: some Pythons refuse, some hang
+    begun = time.monotonic()
+    for each in HomeProcess.everywhere():
+        each.ask()
     for each in HomeProcess.everywhere():
         try:
-            each.at_exit()
+            each.at_exit(begun)
         except Exception as error:  # noqa: BLE001 - the other homes, and the program's own end, go on
             each.failed("exit", error)
 

@@ -213,7 +213,7 @@ class Writer:
                 return False
             seq = self._seq + 1
             try:
-                text = shape.encode(shape.kind(time, level, logger, event, *values, self._pid, seq))
+                text = shape(time, level, logger, event, values, self._pid, seq)
             except Exception:  # noqa: BLE001 - whatever the encoder does not take, `append` does
                 return False
             if len(text) > most:

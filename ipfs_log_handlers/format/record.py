@@ -39,6 +39,7 @@ __all__ = [
     "decode",
     "encode_total",
     "shorten",
+    "split",
 ]
 
 MARK: Final = "!"
@@ -55,6 +56,13 @@ _MOST_BITS: Final = 14_000
 """Of an integer written in digits: below the 4300 digits at which Python and other readers refuse."""
 
 Encode = Callable[[Any], bytes]
+Shape = Callable[[str, str, str, str, tuple[Any, ...], int, int], bytes]
+"""Encodes records whose fields have the same names in the same order: their keys are encoded once and for all.
+
+Takes time (RFC 3339), level (in lower case), logger, event, the values of the fields, pid and seq; gives the whole
+JSON. Raises for a value that only `FrontEncoder.front` can take. Runs no code of a value's own, and encodes as soon as
+it has checked: nobody can change a value in between.
+"""
 
 
 class _UnfitError(ValueError):
@@ -74,19 +82,6 @@ def _quick_encoder() -> Encode:
     return encode
 
 
-class Shape:
-    """Records whose fields have the same names in the same order: their keys are encoded once and for all.
-
-    `encode(kind(time, level, logger, event, *values, pid, seq))` is a record's whole JSON.
-    """
-
-    __slots__ = ("encode", "kind")
-
-    def __init__(self, kind: Callable[..., object], encode: Encode) -> None:
-        self.kind = kind
-        self.encode = encode
-
-
 def _new_shape(names: tuple[str, ...]) -> Shape | None:
     try:
         import msgspec
@@ -98,7 +93,23 @@ def _new_shape(names: tuple[str, ...]) -> Shape | None:
         encode(kind(*[None] * len(members)))
     except Exception:  # noqa: BLE001 - names that are no text or no Unicode, or no msgspec here
         return None
-    return Shape(kind, encode)
+    leaves = LEAVES
+
+    def shape(time: str, level: str, logger: str, event: str, values: tuple[Any, ...], pid: int, seq: int) -> bytes:
+        for value in values:
+            found = type(value)
+            if found is str or found is int:
+                continue
+            if found is dict:
+                for key in value:
+                    if type(key) is not str or type(value[key]) not in leaves:
+                        check(value, 0)
+                        break
+            elif found not in leaves:
+                check(value, 0)
+        return encode(kind(time, level, logger, event, *values, pid, seq))
+
+    return shape
 
 
 class FrontEncoder:
@@ -150,11 +161,7 @@ class FrontEncoder:
             head = self._heads[level, logger]
         except Exception:  # noqa: BLE001 - not seen before, or not text but something without a hash
             head = self._head(as_text(level), as_text(logger))
-        try:
-            micros = int(created * 1e6 + 0.5)
-        except (TypeError, ValueError, OverflowError):
-            micros = 0
-        second = micros // 1_000_000
+        second, micros = split(created)
         cached, prefix = self._second
         if second != cached:
             prefix = self._new_second(second)
@@ -163,14 +170,14 @@ class FrontEncoder:
             if fields:
                 "".join(fields)  # raises for a key that is not text, at the speed of C
                 for value in fields.values():
-                    if value.__class__ not in LEAVES:
+                    if type(value) not in LEAVES:
                         check(value, 0)
-                front = b"%b%06d%b%b,%b" % (prefix, micros - second * 1_000_000, head, text, encode(fields)[1:-1])
+                front = b"%b%06d%b%b,%b" % (prefix, micros, head, text, encode(fields)[1:-1])
             else:
-                front = b"%b%06d%b%b" % (prefix, micros - second * 1_000_000, head, text)
+                front = b"%b%06d%b%b" % (prefix, micros, head, text)
         except Exception:  # noqa: BLE001 - whatever a value's own code raises, the record is kept
             text = encode_total(_clean(as_text(event)))
-            front = b"%b%06d%b%b%b" % (prefix, micros - second * 1_000_000, head, text, _members(fields))
+            front = b"%b%06d%b%b%b" % (prefix, micros, head, text, _members(fields))
         if exception is not None:
             front += b',"exception":' + encode_total(_clean(as_text(exception)))
         if stack is not None:
@@ -212,9 +219,22 @@ class FrontEncoder:
         return prefix
 
 
+def split(created: float) -> tuple[int, int]:
+    """Whole seconds since 1970 of a moment, and the nearest microsecond behind them; the beginning of 1970 for none."""
+    try:
+        second = math.floor(created)
+        micros = int((created - second) * 1e6 + 0.5)
+    except (TypeError, ValueError, OverflowError):
+        return 0, 0
+    return (second, micros) if micros < 1_000_000 else (second + 1, 0)
+
+
 def check(value: Any, depth: int) -> None:
-    """Raise `_UnfitError` for what the quick encoder alters without a word: NaN, infinities, keys that are not text."""
-    kind = value.__class__
+    """Raise `_UnfitError` for what the quick encoder alters without a word: NaN, infinities, keys that are not text.
+
+    Runs no code of the value's own, nor does the encoder behind it: a writer that holds its lock may call both.
+    """
+    kind = type(value)
     if kind is float:
         if value - value != 0.0:  # NaN or an infinity
             raise _UnfitError("not finite")
@@ -225,8 +245,11 @@ def check(value: Any, depth: int) -> None:
     elif kind is list or kind is tuple:
         inside = value
     elif kind in _PLAIN:
-        if (kind is dt.datetime or kind is dt.time) and _odd_offset(value):
-            raise _UnfitError("an offset with seconds")
+        if (kind is dt.datetime or kind is dt.time) and value.tzinfo is not None:
+            if type(value.tzinfo).__module__ not in _KNOWN_ZONES:
+                raise _UnfitError("a time zone with code of its own")
+            if _odd_offset(value):
+                raise _UnfitError("an offset with seconds")
         return
     else:
         raise _UnfitError(kind.__name__)
@@ -234,12 +257,14 @@ def check(value: Any, depth: int) -> None:
         if depth > _DEEPEST:
             raise _UnfitError("too deep")
         for each in inside:
-            if each.__class__ not in LEAVES:
+            if type(each) not in LEAVES:
                 check(each, depth + 1)
 
 
 _PLAIN: Final = frozenset((dt.datetime, dt.date, dt.time, uuid.UUID, decimal.Decimal, bytes, bytearray))
 """Types that the quick encoder writes just as `_fit` does."""
+_KNOWN_ZONES: Final = frozenset(("datetime", "zoneinfo"))
+"""Modules of the time zones whose offset is asked without running anybody's code."""
 
 
 def as_text(value: object) -> str:

@@ -34,6 +34,7 @@ _ASKED_TRY_EVERY: Final = 0.05
 _ASKED_FOR: Final = 10.0
 """Seconds for which a candidate tries more often after it was asked to."""
 _AFTER_TROUBLE: Final = 5.0
+_LINGERS: Final = 1.0
 
 _abandoned: list[object] = []
 """What a fork left in a child: never destroyed, for destructors would reach into the parent."""
@@ -161,7 +162,7 @@ class KeeperThread:
 
     def ask(self) -> None:
         """Become the keeper at once if that is possible; seal and ship everything."""
-        self._asked = not self.keeping
+        self._asked = self._asked or not self.keeping
         self._eager_until = time.monotonic() + _ASKED_FOR
         self._woken.set()
         self._tell(lambda keeper: keeper.ask())
@@ -173,10 +174,22 @@ class KeeperThread:
             self.ask()
             self._tell(self._set_until_done)
 
+    def stay(self) -> bool:
+        """Take a retirement back; `False` where the thread has ended."""
+        with self._starting:
+            if not self.alive or self._stopping:
+                return False
+            self._retiring = False
+            self._tell(self._set_until_done)
+            return True
+
     def _set_until_done(self, keeper: Keeper) -> None:
         keeper.until_done = self._retiring
 
     def _retired(self) -> bool:
+        """Whether it ends now. It stays for a moment after its work: dictConfig may be about to make its successor."""
+        if self._retiring:
+            self._woken.wait(_LINGERS)
         with self._starting:
             if self._retiring:
                 self._thread = None  # who wants to start one now starts another
@@ -251,6 +264,9 @@ class KeeperThread:
             self.keeping = False
             self._loop = self._keeper = self._task = None
             held.release()
+            if not (self._stopping or self._retiring):  # it left by itself, and heard nobody any more
+                self._asked = True
+                self._woken.set()
         return _TRY_EVERY
 
     def _keep(self, held: lock.KeeperLock) -> None:

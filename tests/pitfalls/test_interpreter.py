@@ -11,9 +11,9 @@ import threading
 import pytest
 
 from ipfs_log_handlers import IPFSHandler
-from ipfs_log_handlers.testing import FakeDaemon, Said
+from ipfs_log_handlers.testing import FakeDaemon, Said, error
 from tests import oracle, programs
-from tests.workshop import durable, handler_of, logging_to
+from tests.workshop import durable, handler_of, logging_to, wait_until
 
 THREADS = 8
 EACH = 500
@@ -157,11 +157,133 @@ def test_a_home_that_is_configured_again_keeps_its_thread(home, silent):
     """
     with FakeDaemon() as daemon:
         if silent:
-            daemon.always("dag/import", Said())
+            daemon.always("dag/import", Said(then="hang"))
         ended = programs.run(home, body, KUBO=daemon.url, SILENT=silent).clean()
 
     assert "2\n" == ended.out
     assert {f"x{number}" for number in range(50)} == {each["event"] for each in programs.adopted(home)}
+
+
+FORMER_HOMES = """
+        import ipfs_log_handlers.process as process
+        def keepers(): return sum(each.name == "ipfs-logs-keeper" for each in threading.enumerate())
+        def until(holds):
+            end = time.monotonic() + 30
+            while not holds():
+                assert time.monotonic() < end, threading.enumerate()
+                time.sleep(0.01)
+"""
+
+
+def test_a_first_record_beside_a_dictconfig_leaves_no_thread(home):
+    """Pitfall 45: a thread starts the keeper of a home as dictConfig closes its last handler: the keeper ends."""
+    body = """
+        real, begun, go_on = process.HomeProcess._keeper_thread, threading.Event(), threading.Event()
+        def slow(self):
+            begun.set(); go_on.wait()
+            return real(self)
+        process.HomeProcess._keeper_thread = slow
+        configure(home=HOME + "/a")
+        other = threading.Thread(target=lambda: log.info("x")); other.start()
+        begun.wait()
+        configure(home=HOME + "/b")
+        go_on.set(); other.join()
+        until(lambda: keepers() == 0)
+    """
+
+    programs.run(home, FORMER_HOMES + body).clean()
+
+    assert ["x"] == [each["event"] for each in programs.adopted(home / "a")]
+
+
+def test_a_flush_of_a_closed_handler_leaves_no_thread(home):
+    """Pitfall 45: a record and a flush of a handler that dictConfig has closed: sealed, and no thread stays."""
+    body = """
+        configure(home=HOME + "/a")
+        log.info("x")
+        [old] = logging.getLogger().handlers
+        configure(home=HOME + "/b")
+        until(lambda: keepers() == 0)
+        old.handle(logging.makeLogRecord({"msg": "late", "levelname": "INFO", "name": "t"}))
+        assert old._recorder.home.flush(10.0)
+        until(lambda: keepers() == 0)
+    """
+
+    programs.run(home, FORMER_HOMES + body).clean()
+
+    assert ["x", "late"] == [each["event"] for each in programs.adopted(home / "a")]
+
+
+def test_a_flush_as_the_keeper_retires_is_heard(home):
+    """Pitfall 45: the same home configured again; who flushes while its keeper is leaving waits for the next one."""
+    body = """
+        import asyncio
+        from ipfs_log_handlers.keeper.loop import Keeper
+        real, leaving = Keeper._close_stores, threading.Event()
+        async def slow(self):
+            leaving.set()
+            await asyncio.sleep(0.05)
+            await real(self)
+        Keeper._close_stores = slow
+        again = dict(batch={"seconds": 3600}, flush_timeout=20.0)
+        for number in range(5):
+            configure(**again)
+            log.info("a%d", number)
+            [h] = logging.getLogger().handlers
+            assert h._recorder.home.flush(20.0)
+            leaving.clear()
+            configure(home=HOME + "/elsewhere")
+            leaving.wait()
+            configure(**again)
+            log.info("b%d", number)
+            [h] = logging.getLogger().handlers
+            assert h._recorder.home.flush(20.0), number
+    """
+
+    programs.run(home, FORMER_HOMES + body).clean()
+
+    assert 10 == len(programs.adopted(home))
+
+
+def test_a_backlog_outlives_the_same_configuration_made_again(home):
+    """Pitfall 45: configured again while the store refuses, and silent since: what waits is shipped when it can be."""
+    body = """
+        configure(kubo=KUBO)
+        log.info("x")
+        [h] = logging.getLogger().handlers
+        until(lambda: h.status()[0]["last_error"])
+        configure(kubo=KUBO)
+        print("again", flush=True)
+        sys.stdin.readline()
+        [h] = logging.getLogger().handlers
+        until(lambda: h.status()[0]["shipped"] == 1)
+        os._exit(0)
+    """
+    with FakeDaemon() as daemon:
+        daemon.always("dag/import", error(500, "no"))
+        process = programs.start(home, FORMER_HOMES + body, KUBO=daemon.url)
+        assert process.stdout is not None
+        assert "again\n" == process.stdout.readline()
+        before = len(daemon.asked)
+        wait_until(lambda: len(daemon.asked) >= before + 4, deadline_s=60)
+        daemon.honest()
+        out, err = process.communicate("\n", timeout=60)
+
+    assert (0, "") == (process.returncode, err), out
+
+
+def test_homes_share_their_time_at_exit(home):
+    """Pitfall 45: six former homes with a silent store: the program ends within one deadline, not within six."""
+    body = """
+        for number in range(6):
+            configure(home=f"{HOME}/{number}", kubo=KUBO, flush_timeout=4.0)
+            log.info("x")
+    """
+    with FakeDaemon() as daemon:
+        daemon.always("dag/import", Said(then="hang"))
+        ended = programs.run(home, FORMER_HOMES + body, KUBO=daemon.url).clean()
+
+    assert ended.seconds < 3 * 4.0
 
 
 @pytest.mark.parametrize("collected", [True, False])
