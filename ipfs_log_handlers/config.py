@@ -22,9 +22,11 @@ __all__ = [
     "Keywords",
     "Settings",
     "WhenFull",
+    "check_names",
     "default_home",
     "homes_directory",
     "program_name",
+    "setting_names",
 ]
 
 Durability = Literal["process", "power"]
@@ -71,7 +73,7 @@ class Batch:
                 expected="a mapping such as {'records': 100, 'seconds': 10}",
                 found=repr(value),
             )
-        _known("batch", value, [each.name for each in fields(cls)])
+        check_names("batch", value, [each.name for each in fields(cls)])
         return cls(**value)
 
 
@@ -153,18 +155,18 @@ class Settings:
         _choice("keeper", self.keeper, get_args(Keeper))
 
     @classmethod
-    def parse(cls, keywords: Mapping[str, Any], *, also: Iterable[str] = ()) -> Settings:
+    def parse(cls, keywords: Mapping[str, Any], *, owner: str = "IPFSHandler", also: Iterable[str] = ()) -> Settings:
         """Check keywords as dictConfig gives them.
 
         Args:
             keywords: settings by name.
-            also: names that the caller takes itself, for the hint at a misspelt one.
+            owner: whose keywords they are, for the error at a misspelt one.
+            also: names that the owner takes itself, for the hint there.
 
         Raises:
             ConfigurationError: a name or value is wrong; says which, and the nearest right one.
         """
-        names = [each.name for each in fields(cls)]
-        _known("IPFSHandler", keywords, [*names, *also], accepted=names)
+        check_names(owner, keywords, setting_names(), also=also)
         given = {name: value for name, value in keywords.items() if value is not None or name == "max_store_bytes"}
         given["home"] = _home(given.get("home"))
         given["kubo"] = _addresses(given.get("kubo", os.environ.get("IPFS_LOGS_KUBO")))
@@ -182,6 +184,34 @@ class Settings:
         if self.batch.records is not None:
             return self
         return replace(self, batch=replace(self.batch, records=records))
+
+
+def setting_names() -> tuple[str, ...]:
+    """The keywords that become `Settings`."""
+    return tuple(each.name for each in fields(Settings))
+
+
+def check_names(owner: str, given: Iterable[object], names: Iterable[str], *, also: Iterable[str] = ()) -> None:
+    """Refuse a keyword that is not there.
+
+    Args:
+        owner: whose keywords they are.
+        given: the names that were given.
+        names: the right ones.
+        also: right ones that cannot be among those given, for they were taken out before.
+
+    Raises:
+        ConfigurationError: names the nearest right one, or all of them.
+    """
+    accepted = list(names)
+    for key in given:
+        if key not in accepted:
+            import difflib
+
+            known = [*accepted, *also]
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            told = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+            raise ConfigurationError(f"no such keyword {key!r}; {told}", where=owner)
 
 
 def program_name() -> str:
@@ -299,19 +329,4 @@ def _choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ConfigurationError(
             "no such choice", where=name, expected=" or ".join(map(repr, choices)), found=repr(value)
-        )
-
-
-def _known(owner: str, given: Mapping[str, Any], names: Sequence[str], accepted: Sequence[str] | None = None) -> None:
-    for key in given:
-        if key in (names if accepted is None else accepted):
-            continue
-        import difflib
-
-        near = difflib.get_close_matches(str(key), names, n=1, cutoff=0.5)
-        raise ConfigurationError(
-            "no such setting",
-            where=owner,
-            expected=f"{near[0]!r} perhaps" if near else "one of " + ", ".join(names),
-            found=repr(key),
         )

@@ -20,10 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ipfs_log_handlers import subsystems
-from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.config import Settings, check_names, setting_names
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.native import RLock
 from ipfs_log_handlers.process import HomeProcess
@@ -59,7 +59,7 @@ class DatasetsManager:
     """
 
     def __init__(self, **settings: Any) -> None:
-        self._settings = Settings.parse(settings)
+        self._settings = Settings.parse(settings, owner="DatasetsManager")
         self._occupant = HomeProcess.enter(None, self._settings, records=False)
         self._process = self._occupant.home
         self._events: deque[Answer] = deque(maxlen=_REMEMBERED)
@@ -372,6 +372,7 @@ def configure(**settings: Any) -> DatasetsManager:
         ConfigurationError: a name or value is wrong; then nothing has changed.
     """
     global _configured, _shared
+    check_names("manager.configure", settings, setting_names())
     with _guard:
         fresh = DatasetsManager(**settings)
         former, _shared, _configured = _shared, fresh, dict(settings)
@@ -383,17 +384,21 @@ def configure(**settings: Any) -> DatasetsManager:
 def get_ipfs_datasets_manager(
     ipfs_client: object = None,  # noqa: ARG001 - the contract
     enable: bool = True,  # noqa: FBT001, FBT002 - the contract
+    **unknown: NoReturn,
 ) -> DatasetsManager:
     """The manager that all of this process share, as `ipfs_kit_py.ipfs_datasets_integration` gives it.
 
     Args:
         ipfs_client: not needed, and left alone.
         enable: false gives one that stores nothing and says so.
+        unknown: nothing else; what was meant is told.
 
     Raises:
-        ConfigurationError: a variable of the environment is wrong.
+        ConfigurationError: a variable of the environment is wrong, or there is no such keyword.
     """
     global _shared, _disabled  # noqa: PLW0603 - one for the process, as the callers expect it
+    for name in unknown:
+        raise _no_such_keyword(name)
     with _guard:
         if not enable:
             _disabled = _disabled or _Disabled(**_configured)
@@ -401,6 +406,18 @@ def get_ipfs_datasets_manager(
         if _shared is None:
             _shared = DatasetsManager(**_configured)
         return _shared
+
+
+def _no_such_keyword(name: str) -> ConfigurationError:
+    """What `get_ipfs_datasets_manager` says to a keyword; to a setting, who takes it."""
+    import difflib
+
+    own, settings = ("ipfs_client", "enable"), setting_names()
+    near = difflib.get_close_matches(name, [*own, *settings], n=1, cutoff=0.5)
+    told = f"expected one of {', '.join(own)}"
+    if near:
+        told = f"did you mean {f'manager.configure({near[0]}=…)' if near[0] in settings else repr(near[0])}?"
+    return ConfigurationError(f"no such keyword {name!r}; {told}", where="get_ipfs_datasets_manager")
 
 
 def install() -> types.ModuleType:

@@ -54,7 +54,7 @@ class IPFSProcessor:
     def __init__(
         self, subsystem: Chosen = None, *, level: int | str = logging.NOTSET, **settings: Unpack[Keywords]
     ) -> None:
-        self._recorder = Recorder(subsystem, settings, level)
+        self._recorder = Recorder(subsystem, settings, level, owner="IPFSProcessor")
         self._shutdown = _Shutdown(self._recorder, level)
 
     def __call__(

@@ -46,6 +46,7 @@ class Recorder:
             each record.
         keywords: as `config.Settings` has them.
         level: the handler's, only looked at: a wrong one must not leave an open handler behind.
+        owner: whose keywords they are, for an error.
 
     Raises:
         ConfigurationError: a name or value is wrong, or another open handler of the subsystem disagrees.
@@ -65,8 +66,15 @@ class Recorder:
         "redaction",
     )
 
-    def __init__(self, subsystem: Chosen, keywords: Mapping[str, Any], level: int | str = logging.NOTSET) -> None:
-        self._settings = Settings.parse(keywords, also=("subsystem", "level"))
+    def __init__(
+        self,
+        subsystem: Chosen,
+        keywords: Mapping[str, Any],
+        level: int | str = logging.NOTSET,
+        *,
+        owner: str = "IPFSHandler",
+    ) -> None:
+        self._settings = Settings.parse(keywords, owner=owner, also=("subsystem", "level"))
         self.chosen = _chosen(subsystem)
         subsystems.check_metadata(self.chosen, self._settings.metadata)
         _check_level(level)

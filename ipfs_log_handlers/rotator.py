@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ipfs_log_handlers import subsystems
-from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.config import Settings, check_names
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.process import HomeProcess
 from ipfs_log_handlers.subsystems.registry import DEFAULT
@@ -58,7 +58,8 @@ class Rotator:
         **settings: Any,
     ) -> None:
         self._subsystem = subsystems.get(subsystem)
-        self._settings = Settings.parse(settings, also=("subsystem", "component", "name", "metadata", "then"))
+        own = ("subsystem", "component", "name", "metadata", "then")
+        self._settings = Settings.parse(settings, owner="Rotator", also=own)
         self._occupant = HomeProcess.enter(None, self._settings, records=False)
         self._component = component
         self._name = name
@@ -114,13 +115,23 @@ def archiving(archive: Mapping[str, Any] | None = None, **options: Any) -> loggi
             that one takes.
 
     Raises:
-        ConfigurationError: the class is no rotating handler, or a keyword of `archive` is wrong.
+        ConfigurationError: the class is no rotating handler, or a keyword of it or of `archive` is wrong.
     """
-    name = options.pop("class", "logging.handlers.RotatingFileHandler")
+    made = _class_of(options.pop("class", "logging.handlers.RotatingFileHandler"))
+    _check_options(made, options)
     rotator = Rotator(**dict(archive or {}))
-    handler = _class_of(name)(**options)
+    handler = made(**options)
     handler.rotator = rotator
     return handler
+
+
+def _check_options(made: Callable[..., object], options: Mapping[str, Any]) -> None:
+    """Refuse what the handler's class does not take, unless it takes any keyword."""
+    import inspect
+
+    taken = inspect.signature(made).parameters
+    if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values()):
+        check_names("archiving", options, taken, also=("archive", "class"))
 
 
 def _class_of(name: object) -> Callable[..., logging.handlers.BaseRotatingHandler]:

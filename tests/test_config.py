@@ -72,6 +72,7 @@ class TestMistakes:
             Settings.parse({"home": tmp_path, name: value})
         assert "hush" not in str(caught.value)
 
+    @pytest.mark.parametrize("owner", [IPFSHandler, IPFSProcessor], ids=lambda owner: owner.__name__)
     @pytest.mark.parametrize(
         ("wrong", "right"),
         [
@@ -82,10 +83,17 @@ class TestMistakes:
             ("lvl", "level"),
         ],
     )
-    def test_misspelt(self, wrong: str, right: str) -> None:
-        """A misspelt key is named together with the nearest right one."""
-        with pytest.raises(ConfigurationError, match=f"'{right}' perhaps.*'{wrong}'"):
-            IPFSHandler(**{wrong: 1})  # type: ignore[arg-type]
+    def test_misspelt(self, owner: type, wrong: str, right: str) -> None:
+        """A misspelt keyword is told by whom it was given to, together with the nearest right one."""
+        with pytest.raises(ConfigurationError) as caught:
+            owner(**{wrong: 1})
+        assert f"{owner.__name__}: no such keyword '{wrong}'; did you mean '{right}'?" == str(caught.value)
+
+    def test_like_no_keyword(self) -> None:
+        """A keyword that is like none is told with all that there are."""
+        with pytest.raises(ConfigurationError) as caught:
+            Batch.parse({"zzz": 1})
+        assert "batch: no such keyword 'zzz'; expected one of records, bytes, seconds" == str(caught.value)
 
     def test_replicas(self) -> None:
         """More replicas than stores are told as that."""

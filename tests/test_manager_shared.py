@@ -45,11 +45,37 @@ def test_switched_off():
 def test_configure(tmp_path):
     """What `configure` says takes the place of the environment; what is wrong in it changes nothing."""
     made = module.configure(home=tmp_path / "elsewhere", keeper="none")
-    with pytest.raises(ConfigurationError, match="kubo"):
+    with pytest.raises(
+        ConfigurationError, match=r"^manager\.configure: no such keyword 'kuboo'; did you mean 'kubo'\?$"
+    ):
         module.configure(kuboo="x")
 
     assert made is module.get_ipfs_datasets_manager()
     assert made.home == tmp_path / "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("hme", "did you mean manager.configure(home=…)?"),
+        ("home", "did you mean manager.configure(home=…)?"),
+        ("enabel", "did you mean 'enable'?"),
+        ("zzz", "expected one of ipfs_client, enable"),
+    ],
+)
+def test_keywords_that_it_has_not(home, name, told):
+    """A keyword that the shared manager does not take is told with what was meant, and who takes it."""
+    with pytest.raises(ConfigurationError) as caught:
+        module.get_ipfs_datasets_manager(**{name: home})
+    assert f"get_ipfs_datasets_manager: no such keyword '{name}'; {told}" == str(caught.value)
+
+
+def test_misspelt_setting_of_a_manager():
+    """A manager of one's own names a misspelt keyword as its own."""
+    with pytest.raises(
+        ConfigurationError, match=r"^DatasetsManager: no such keyword 'replica'; did you mean 'replicas'"
+    ):
+        module.DatasetsManager(replica=2)
 
 
 def test_beside_handlers_with_other_settings(home):

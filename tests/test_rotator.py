@@ -146,7 +146,10 @@ def test_by_configuration_alone(home, tmp_path, more):
     [
         ({"class": "logging.FileHandler"}, "not a handler that rotates"),
         ({"class": "no.such.Handler"}, "no such handler"),
-        ({"archive": {"subsystm": "wal"}}, "'subsystem' perhaps"),
+        ({"archive": {"subsystm": "wal"}}, "Rotator: no such keyword 'subsystm'; did you mean 'subsystem'?"),
+        ({"archive": {"compnent": "x"}}, "Rotator: no such keyword 'compnent'; did you mean 'component'?"),
+        ({"archve": {}}, "archiving: no such keyword 'archve'; did you mean 'archive'?"),
+        ({"maxbytes": 5}, "archiving: no such keyword 'maxbytes'; did you mean 'maxBytes'?"),
         ({"archive": {"subsystem": "wall"}}, "'wal' perhaps"),
     ],
 )
@@ -158,6 +161,21 @@ def test_wrong_configuration(home, tmp_path, more, told):
     assert isinstance(caught.value.__cause__, ConfigurationError)
     assert told in str(caught.value.__cause__)
     assert not (tmp_path / "app.log").exists()
+
+
+def test_handler_that_takes_any_keyword(home, tmp_path):
+    """A rotating handler of one's own gets whatever keywords it takes."""
+
+    class Own(logging.handlers.RotatingFileHandler):
+        def __init__(self, filename: Path, **more: Any) -> None:
+            super().__init__(filename, delay=True)
+            self.more = more
+
+    made = archiving({"home": home}, **{"class": Own}, filename=tmp_path / "a", colour="red")
+    made.close()
+
+    assert isinstance(made, Own)
+    assert {"colour": "red"} == made.more
 
 
 def test_factory_makes_the_handler_that_was_asked_for(home, tmp_path):

@@ -206,7 +206,7 @@ class TestGuest:
         config = {"version": 1, "disable_existing_loggers": False, "handlers": {"h": given}}
         with pytest.raises(ValueError, match="handler 'h'") as caught:
             logging.config.dictConfig({**config, "handlers": {"h": {**given, "flush_timout": 1}}})
-        assert "'flush_timeout' perhaps" in str(caught.value.__cause__)
+        assert "did you mean 'flush_timeout'?" in str(caught.value.__cause__)
         assert not home.exists()
         logging.config.dictConfig({**config, "loggers": {"tests.dict_config": {"handlers": ["h"], "level": "INFO"}}})
         logger = logging.getLogger("tests.dict_config")

@@ -302,5 +302,5 @@ def test_a_configuration_that_fails_leaves_nothing_open(home, collected):
 
     ended = programs.run(home, body, COLLECTED=collected).clean()
 
-    assert "'flush_timeout' perhaps" in ended.out
+    assert "did you mean 'flush_timeout'?" in ended.out
     assert ["x"] == [each["event"] for each in programs.adopted(home)]

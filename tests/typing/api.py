@@ -77,6 +77,7 @@ def managers() -> DatasetsManager:
     assert_type(install(), ModuleType)
     manager = get_ipfs_datasets_manager(ipfs_client=None, enable=True)
     assert_type(manager, DatasetsManager)
+    get_ipfs_datasets_manager(home="home")  # type: ignore[arg-type]
     assert_type(manager.is_available(), bool)
     assert_type(manager.store("path", metadata={"type": "logs"}), dict[str, Any])
     assert_type(manager.store(Path("path"), None), dict[str, Any])
