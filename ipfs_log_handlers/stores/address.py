@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import ipaddress
 import re
+from contextlib import suppress
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from ipfs_log_handlers.errors import ConfigurationError
 
@@ -28,6 +29,10 @@ _PLAIN_TAILS: set[tuple[str, ...]] = {(), ("http",)}
 _API_PATH = "/api/v0"
 _MAX_ADDRESS = 2048
 _TOKEN_FORMS = "bearer:SECRET, basic:USER:PASSWORD, env:NAME or file:PATH"  # noqa: S105 - says how to write one
+_PLACES = ("env", "file")
+"""Kinds of tokens that say where the secret is."""
+_SECRETS = ("bearer", "basic")
+"""Kinds of secrets."""
 
 
 # -- addresses
@@ -99,16 +104,20 @@ def _normalise_url(text: str) -> str:
             hint=f"Give it as `token` instead: {_TOKEN_FORMS}",
         )
     if url.scheme not in _DEFAULT_PORTS or not url.hostname:
-        raise _not_an_address(text, _nearest(text, url))
+        raise _no_url(text)
     if url.query or url.fragment or "?" in text or "#" in text:
         raise ConfigurationError("the URL of a store has a query or a fragment", expected=_FORMS)
     return _url(url.scheme, url.hostname, port, url.path)
 
 
-def _nearest(text: str, url: SplitResult) -> str:
-    if re.fullmatch(r"[\w.-]+(:\d+)?", text) or (url.scheme and not url.netloc and url.path.isdigit()):
-        return f"Perhaps http://{text} is meant"
-    return "The RPC of Kubo speaks http or https"
+def _no_url(text: str) -> ConfigurationError:
+    """The error at a text without http:// or https://; where it is a host, a port or both, with the URL of that."""
+    if re.fullmatch(r"[\w.-]+(:\d+)?", text):
+        whole = f"127.0.0.1:{text}" if text.isdigit() else text if ":" in text else f"{text}:5001"
+        with suppress(ConfigurationError):
+            near = _normalise_url(f"http://{whole}")
+            return ConfigurationError("not the address of a store", found=f"{text!r}, perhaps {near}")
+    return _not_an_address(text, "The RPC of Kubo speaks http or https")
 
 
 def _url(scheme: str, host: str, port: int | str | None, path: str) -> str:
@@ -133,7 +142,7 @@ def _url(scheme: str, host: str, port: int | str | None, path: str) -> str:
 
 def _not_an_address(text: str, hint: str) -> ConfigurationError:
     shown = text if "@" not in text else "(not shown)"
-    return ConfigurationError("this is not the address of a store", expected=_FORMS, found=repr(shown), hint=hint)
+    return ConfigurationError("not the address of a store", expected=_FORMS, found=repr(shown), hint=hint)
 
 
 # -- names
@@ -160,23 +169,35 @@ def check_name(name: str) -> str:
 # -- tokens
 
 
-def normalise_token(token: str | None) -> str | None:
-    """Checks the form of a token without looking behind `env:` and `file:`; the secret is never in the error."""
+def normalise_token(token: object, where: str = "token") -> str | None:
+    """Checks the form of a token without looking behind `env:` and `file:`; the secret is never in the error.
+
+    Args:
+        token: as a user gave it; `None` or empty: there is none.
+        where: under which name.
+
+    Raises:
+        ConfigurationError: another form.
+    """
     if token is None or token == "":
         return None
     if not isinstance(token, str):
-        raise ConfigurationError("a token is not text", expected=_TOKEN_FORMS, found=type(token).__name__)
+        raise ConfigurationError("not a text", where=where, expected=_TOKEN_FORMS, found=type(token).__name__)
     kind, _, rest = token.partition(":")
-    if kind in {"env", "file"}:
+    if kind in _PLACES:
         if not rest.strip():
-            raise ConfigurationError(f"a token names nothing after {kind}:", expected=_TOKEN_FORMS)
+            raise ConfigurationError(f"nothing after {kind}:", where=where, expected=_TOKEN_FORMS)
         return token
-    authorization(token)
+    authorization(token, where)
     return token
 
 
-def authorization(secret: str) -> str:
+def authorization(secret: str, where: str = "token") -> str:
     """Returns the Authorization header for a secret in Kubo's own form; without a kind it is a bearer token.
+
+    Args:
+        secret: the secret.
+        where: under which name it was given.
 
     Raises:
         ConfigurationError: another form; the secret is not shown.
@@ -184,13 +205,33 @@ def authorization(secret: str) -> str:
     kind, colon, value = secret.strip().partition(":")
     if not colon:
         kind, value = "bearer", kind
-    if not value or not value.isprintable() or (kind == "bearer" and not re.fullmatch(r"[!-~]+", value)):
-        raise ConfigurationError("a token is empty or has characters that no header can carry", expected=_TOKEN_FORMS)
+    if kind not in _SECRETS or (not colon and re.match(r"(?i)(bearer|basic)\s", value)):
+        raise _no_kind(secret.strip(), where)
+    if not value:
+        raise ConfigurationError(f"nothing after {kind}:", where=where, expected=_TOKEN_FORMS)
+    if not value.isprintable() or (kind == "bearer" and not re.fullmatch(r"[!-~]+", value)):
+        raise ConfigurationError("holds characters that no header can carry", where=where, expected=_TOKEN_FORMS)
     if kind == "bearer":
         return f"Bearer {value}"
-    if kind == "basic":
-        if ":" in value:
-            return "Basic " + base64.b64encode(value.encode()).decode()
-        if re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", value):
-            return f"Basic {value}"
-    raise ConfigurationError("a token is of no known kind or form", expected=_TOKEN_FORMS)
+    if ":" in value:
+        return "Basic " + base64.b64encode(value.encode()).decode()
+    if re.fullmatch(r"[A-Za-z0-9+/]+={0,2}", value):
+        return f"Basic {value}"
+    raise ConfigurationError(
+        "neither USER:PASSWORD nor the base64 of it after basic:", where=where, expected=_TOKEN_FORMS
+    )
+
+
+def _no_kind(secret: str, where: str) -> ConfigurationError:
+    """Shows what stands before the secret only where it is like one of the kinds: else it may be a part of it."""
+    import difflib
+
+    before = re.split(r"[:\s]", secret, maxsplit=1)[0]
+    near = difflib.get_close_matches(before.lower(), [*_PLACES, *_SECRETS], n=1)
+    return ConfigurationError(
+        "of no known kind",
+        where=where,
+        expected=_TOKEN_FORMS,
+        found=f"{before!r}, perhaps {near[0]}:" if near else None,
+        hint=None if near else "A token that holds a colon is written with bearer: before it.",
+    )

@@ -93,10 +93,29 @@ class TestAddress:
             open_store(written)
         assert len(str(caught.value)) < 3000
 
-    def test_missing_scheme(self):
-        """A host and port alone get the hint that names the URL."""
-        with pytest.raises(ConfigurationError, match="Perhaps http://localhost:5001 is meant"):
-            normalise("localhost:5001")
+    @pytest.mark.parametrize(
+        ("written", "url"),
+        [
+            ("localhost:5001", "http://localhost:5001"),
+            ("localhost", "http://localhost:5001"),
+            ("Kubo.local", "http://kubo.local:5001"),
+            ("10.0.0.7:8080", "http://10.0.0.7:8080"),
+            ("5001", "http://127.0.0.1:5001"),
+        ],
+    )
+    def test_missing_scheme(self, written, url):
+        """A host, a port or both alone get the URL that they would be."""
+        with pytest.raises(ConfigurationError) as caught:
+            normalise(written)
+        assert str(caught.value) == f"not the address of a store; found '{written}', perhaps {url}"
+        assert normalise(url) == url
+
+    @pytest.mark.parametrize("written", ["localhost:99999", "999999", "-", "ftp://x"])
+    def test_no_url_at_all(self, written):
+        """What is no host and no port gets the forms, and no URL that would be refused too."""
+        with pytest.raises(ConfigurationError, match=r"expected http://127.*speaks http or https") as caught:
+            normalise(written)
+        assert "perhaps" not in str(caught.value)
 
     @pytest.mark.parametrize(
         "written",
@@ -150,8 +169,32 @@ class TestToken:
     @pytest.mark.parametrize("token", ["env:", "file:", "file: "])
     def test_names_nothing(self, token):
         """`env:` and `file:` name something."""
-        with pytest.raises(ConfigurationError, match="names nothing"):
+        with pytest.raises(ConfigurationError, match=r"^token: nothing after (env|file):; expected bearer:SECRET"):
             normalise_token(token)
+
+    @pytest.mark.parametrize(
+        ("token", "found"),
+        [
+            ("enf:KUBO_TOKEN", "'enf', perhaps env:"),
+            ("flie:/x", "'flie', perhaps file:"),
+            ("Bearer:abc", "'Bearer', perhaps bearer:"),
+            ("Bearer abc", "'Bearer', perhaps bearer:"),
+            ("basic\tabc", "'basic', perhaps basic:"),
+        ],
+    )
+    def test_misspelt_kind(self, token, found):
+        """Of a token of no known kind the kind that it was to be is told, and nothing behind it."""
+        with pytest.raises(ConfigurationError) as caught:
+            normalise_token(token)
+        forms = "bearer:SECRET, basic:USER:PASSWORD, env:NAME or file:PATH"
+        assert str(caught.value) == f"token: of no known kind; expected {forms}, found {found}"
+
+    @pytest.mark.parametrize("token", ["hush4f:1d9c", "hush 4f:1d9c"])
+    def test_secret_with_a_colon(self, token):
+        """What stands before the first colon may be a part of the secret: like no kind, it is not shown."""
+        with pytest.raises(ConfigurationError, match=r"of no known kind.*A token that holds a colon") as caught:
+            normalise_token(token)
+        assert "hush" not in str(caught.value)
 
     def test_is_not_looked_up(self):
         """Making a store reads no variable and no file."""
