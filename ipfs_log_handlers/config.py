@@ -27,6 +27,7 @@ __all__ = [
     "homes_directory",
     "program_name",
     "setting_names",
+    "source",
 ]
 
 Durability = Literal["process", "power"]
@@ -40,6 +41,7 @@ GIB: Final = 1024 * MIB
 _MOST_METADATA: Final = 64
 _LONGEST_METADATA: Final = 256
 _HUGE: Final = 1 << 63
+_VARIABLES: Final = {"home": "IPFS_LOGS_HOME", "kubo": "IPFS_LOGS_KUBO", "token": "IPFS_LOGS_TOKEN"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,12 +170,9 @@ class Settings:
         """
         check_names(owner, keywords, setting_names(), also=also)
         given = {name: value for name, value in keywords.items() if value is not None or name == "max_store_bytes"}
-        given["home"] = _home(given.get("home"))
-        given["kubo"] = _addresses(given.get("kubo", os.environ.get("IPFS_LOGS_KUBO")))
-        token = given.get("token", os.environ.get("IPFS_LOGS_TOKEN"))
-        if token is not None and not (isinstance(token, str) and token):
-            raise ConfigurationError("not a token", where="token", expected="'bearer:…', 'env:NAME' or 'file:PATH'")
-        given["token"] = token
+        given["home"] = _home(*source(given, "home"))
+        given["kubo"] = _addresses(*source(given, "kubo"))
+        given["token"] = _token(*source(given, "token"))
         given["batch"] = Batch.parse(given.get("batch"))
         given["redact"] = _redact(given.get("redact"))
         given["metadata"] = _metadata(given.get("metadata"))
@@ -214,6 +213,14 @@ def check_names(owner: str, given: Iterable[object], names: Iterable[str], *, al
             raise ConfigurationError(f"no such keyword {key!r}; {told}", where=owner)
 
 
+def source(keywords: Mapping[str, object], name: str) -> tuple[object, str]:
+    """What is given for `home`, `kubo` or `token`, and where: under its own name, else in the variable for it."""
+    value, variable = keywords.get(name), _VARIABLES[name]
+    if value is None and os.environ.get(variable):
+        return os.environ[variable], variable
+    return value, name
+
+
 def program_name() -> str:
     """The name under which a program's logs lie: its script's, package's or, without one, `python`."""
     main = sys.modules.get("__main__")
@@ -226,9 +233,8 @@ def program_name() -> str:
 
 
 def default_home() -> Path:
-    """`IPFS_LOGS_HOME`, else the program's own directory under the user's state directory."""
-    given = os.environ.get("IPFS_LOGS_HOME")
-    return Path(given) if given else homes_directory() / program_name()
+    """Where logs lie if nothing is said: the program's own directory under the user's state directory."""
+    return homes_directory() / program_name()
 
 
 def homes_directory() -> Path:
@@ -238,20 +244,20 @@ def homes_directory() -> Path:
     return Path(platformdirs.user_state_dir("ipfs-logs", appauthor=False))
 
 
-def _home(value: object) -> Path:
+def _home(value: object, where: str) -> Path:
     if value is None:
         return default_home().absolute()
     if not isinstance(value, (str, os.PathLike)) or not str(value) or isinstance(os.fspath(value), bytes):
-        raise ConfigurationError("not a directory", where="home", expected="a path", found=repr(value))
+        raise ConfigurationError("not a directory", where=where, expected="a path", found=repr(value))
     if "\0" in str(value):
-        raise ConfigurationError("not a directory", where="home", expected="a path without NUL", found=repr(value))
+        raise ConfigurationError("not a directory", where=where, expected="a path without NUL", found=repr(value))
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:
-        raise ConfigurationError(f"not a directory: {error}", where="home", found=repr(value)) from error
+        raise ConfigurationError("a ~ that is nobody's directory", where=where, found=repr(value)) from error
 
 
-def _addresses(value: object) -> tuple[str, ...]:
+def _addresses(value: object, where: str) -> tuple[str, ...]:
     from ipfs_log_handlers.stores.address import normalise
 
     if value is None or value == "":
@@ -260,19 +266,27 @@ def _addresses(value: object) -> tuple[str, ...]:
         value = value.replace(",", " ").split()
     if not isinstance(value, Sequence) or not all(isinstance(each, str) and each for each in value):
         raise ConfigurationError(
-            "not an address of a store",
-            where="kubo",
+            "not the address of a store",
+            where=where,
             expected="a URL, a multiaddr, 'auto', or a list of them",
             found=repr(value),
         )
     try:
         found = tuple(normalise(each) for each in value)
     except ConfigurationError as error:
-        error.where = error.where or "kubo"
+        error.where = f"{where}: {error.where}" if error.where else where
         raise
     if len(set(found)) != len(found):
-        raise ConfigurationError("a store stands twice in the list", where="kubo", found=", ".join(found))
+        raise ConfigurationError("a store stands twice in the list", where=where, found=", ".join(found))
     return found
+
+
+def _token(value: object, where: str) -> str | None:
+    from ipfs_log_handlers.stores.address import normalise_token
+
+    if value == "":
+        raise ConfigurationError("empty", where=where, hint="Leave it out where a store wants no token.")
+    return normalise_token(value, where)
 
 
 def _redact(value: object) -> Redact | tuple[str, ...] | None:
@@ -315,14 +329,22 @@ def _metadata_value(where: str, value: object) -> Any:
 
 
 def _number(name: str, value: object, kind: type[int | float], least: float, most: float) -> None:
-    fits = isinstance(value, int) or (kind is float and isinstance(value, float))
-    if isinstance(value, bool) or not fits or not least <= value <= most:  # type: ignore[operator]
-        raise ConfigurationError(
-            "a number out of its range",
-            where=name,
-            expected=f"{'a whole number' if kind is int else 'a number'} from {least:,} to {most:,}",
-            found=repr(value),
-        )
+    what = "a whole number" if kind is int else "a number"
+    expected = f"{what} from {_grouped(least)} to {_grouped(most)}"
+    if isinstance(value, bool) or not isinstance(value, (int, kind)):
+        raise ConfigurationError(f"not {what}", where=name, expected=expected, found=_with_kind(value))
+    if not least <= value <= most:
+        raise ConfigurationError("a number out of its range", where=name, expected=expected, found=repr(value))
+
+
+def _grouped(bound: float) -> str:
+    return f"{int(bound):,}" if bound == int(bound) else f"{bound:,}"
+
+
+def _with_kind(value: object) -> str:
+    """A value of a wrong type, with the type where the value alone could pass for another."""
+    kinds = {str: "the text ", bool: "the boolean ", float: "the float "}
+    return kinds.get(type(value), "") + repr(value)[:200]
 
 
 def _choice(name: str, value: object, choices: Sequence[str]) -> None:

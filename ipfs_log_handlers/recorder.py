@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers import subsystems
-from ipfs_log_handlers.config import Settings
-from ipfs_log_handlers.errors import ConfigurationError
+from ipfs_log_handlers.config import Settings, source
+from ipfs_log_handlers.errors import ConfigurationError, HomeError
 from ipfs_log_handlers.fields import rename_clashing, resolve_event
 from ipfs_log_handlers.native import isolated
 from ipfs_log_handlers.process import HomeProcess
@@ -78,7 +78,7 @@ class Recorder:
         self.chosen = _chosen(subsystem)
         subsystems.check_metadata(self.chosen, self._settings.metadata)
         _check_level(level)
-        _check_home(self._settings.home)
+        _check_home(self._settings.home, source(keywords, "home")[1])
         self._occupant = HomeProcess.enter(self.chosen, self._settings)
         self.redaction: Redaction | None = None
         """What hides parts of each record before the disk, if something does."""
@@ -219,8 +219,13 @@ def _check_level(level: object) -> None:
         raise ConfigurationError("no such level", where="level", found=repr(level)) from error
 
 
-def _check_home(path: Path) -> None:
-    """Refuse a home of another user at once, not record by record; one that is missing is made at the first record."""
+def _check_home(path: Path, named: str) -> None:
+    """Refuse a home of another user at once, not record by record; one that is missing is made at the first record.
+
+    Args:
+        path: the home.
+        named: the keyword or variable that named it.
+    """
     try:
         status = os.stat(path, follow_symlinks=False)
     except OSError:
@@ -228,4 +233,8 @@ def _check_home(path: Path) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         from ipfs_log_handlers.home.disk import check_owner
 
-        check_owner(path)
+        try:
+            check_owner(path)
+        except HomeError as error:
+            error.where = f"{named}: {error.where}"
+            raise

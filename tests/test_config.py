@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from ipfs_log_handlers import IPFSHandler, IPFSProcessor
 from ipfs_log_handlers.config import Batch, Settings, default_home, program_name
 from ipfs_log_handlers.errors import ConfigurationError, HomeError
+from ipfs_log_handlers.manager import DatasetsManager
 from ipfs_log_handlers.process import HomeProcess
+from ipfs_log_handlers.rotator import Rotator
 from tests.workshop import durable, logging_to
 
 
@@ -38,6 +41,12 @@ class TestMistakes:
             ("kubo", "http://user:hush@127.0.0.1:5001"),
             ("token", 5),
             ("token", ""),
+            ("token", "enf:KUBO_TOKEN"),
+            ("token", "flie:/x"),
+            ("token", "bearer:"),
+            ("token", "Bearer hush"),
+            ("token", "hush:hush"),
+            ("token", "env:"),
             ("replicas", 0),
             ("replicas", True),
             ("replicas", 1.0),
@@ -94,6 +103,44 @@ class TestMistakes:
         with pytest.raises(ConfigurationError) as caught:
             Batch.parse({"zzz": 1})
         assert "batch: no such keyword 'zzz'; expected one of records, bytes, seconds" == str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("flush_timeout", "5", "not a number; expected a number from 0 to 86,400, found the text '5'"),
+            ("keep_days", "7", "not a number; expected a number from 0 to 1,000,000, found the text '7'"),
+            ("keep_days", -1, "a number out of its range; expected a number from 0 to 1,000,000, found -1"),
+            ("keep_days", [7], "not a number; expected a number from 0 to 1,000,000, found [7]"),
+            (
+                "max_record_bytes",
+                True,
+                "not a whole number; expected a whole number from 1,024 to 67,108,864, found the boolean True",
+            ),
+            (
+                "max_record_bytes",
+                2048.5,
+                "not a whole number; expected a whole number from 1,024 to 67,108,864, found the float 2048.5",
+            ),
+            (
+                "max_spool_bytes",
+                "1GiB",
+                (
+                    "not a whole number; expected a whole number from 65,536 to 1,152,921,504,606,846,976, "
+                    "found the text '1GiB'"
+                ),
+            ),
+        ],
+    )
+    def test_number(self, name: str, value: Any, told: str) -> None:
+        """A value of a wrong type is told as that, a number beyond its bounds with these."""
+        with pytest.raises(ConfigurationError) as caught:
+            Settings.parse({name: value})
+        assert f"{name}: {told}" == str(caught.value)
+
+    def test_bound_that_is_no_whole_number(self) -> None:
+        """A bound is printed as it is."""
+        with pytest.raises(ConfigurationError, match=r"^batch\.seconds: .* from 0\.01 to 31,536,000, found 0$"):
+            Batch(seconds=0)
 
     def test_replicas(self) -> None:
         """More replicas than stores are told as that."""
@@ -192,6 +239,44 @@ class TestDefaults:
         assert (tmp_path / "h", 2, "bearer:x") == (found.home, len(found.kubo), found.token)
         assert () == Settings.parse({"kubo": ""}).kubo
 
+    @pytest.mark.parametrize(
+        "made", [IPFSHandler, IPFSProcessor, DatasetsManager, Rotator], ids=lambda made: made.__name__
+    )
+    @pytest.mark.parametrize(
+        ("variable", "value", "told"),
+        [
+            ("KUBO", "foo", "IPFS_LOGS_KUBO: not the address of a store; found 'foo', perhaps http://foo:5001"),
+            ("KUBO", "http://h:0", "IPFS_LOGS_KUBO: http://h: the port of a store is not a port; expected 1 to 65535"),
+            ("KUBO", "auto auto", "IPFS_LOGS_KUBO: a store stands twice in the list; found auto, auto"),
+            ("TOKEN", "bearer:", ("IPFS_LOGS_TOKEN: nothing after bearer:; expected bearer:SECRET, "
+                                  "basic:USER:PASSWORD, env:NAME or file:PATH")),
+            ("HOME", "~no such user/x", "IPFS_LOGS_HOME: a ~ that is nobody's directory; found '~no such user/x'"),
+        ],
+    )  # fmt: skip
+    def test_mistakes(
+        self, monkeypatch: pytest.MonkeyPatch, made: Callable[[], object], variable: str, value: str, told: str
+    ) -> None:
+        """What is wrong in the environment is told under the variable's name, whoever reads it."""
+        monkeypatch.setenv(f"IPFS_LOGS_{variable}", value)
+        with pytest.raises(ConfigurationError) as caught:
+            made()
+        assert told == str(caught.value)
+
+    def test_home_of_another_kind(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A home that cannot be one is told under the name of what named it: the keyword, or the variable."""
+        home.touch()
+        monkeypatch.setenv("IPFS_LOGS_HOME", str(home))
+        for keywords, named in (({}, "IPFS_LOGS_HOME"), ({"home": home}, "home")):
+            with pytest.raises(HomeError, match=f"^{named}: {home}: not a directory of its own"):
+                IPFSHandler("logs", **keywords)  # type: ignore[arg-type]
+
+    def test_empty_variables(self, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An empty variable says as much as none."""
+        for name in ("HOME", "KUBO", "TOKEN"):
+            monkeypatch.setenv(f"IPFS_LOGS_{name}", "")
+        found = Settings.parse({})
+        assert (default_home(), (), None) == (found.home, found.kubo, found.token)
+
     def test_program(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Home rule 28: the default home carries the program's name."""
         main = ModuleType("__main__")
@@ -208,6 +293,8 @@ class TestDefaults:
         monkeypatch.setenv("HOME", "/u")
         assert tmp_path / "x" == Settings.parse({"home": "x"}).home
         assert Path("/u/x") == Settings.parse({"home": "~/x"}).home
+        monkeypatch.setenv("IPFS_LOGS_HOME", "~/y")
+        assert Path("/u/y") == Settings.parse({}).home
 
     def test_batch(self) -> None:
         """A batch policy takes any of its three numbers; the subsystem's own holds where none is given."""
