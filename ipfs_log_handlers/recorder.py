@@ -200,7 +200,8 @@ class Recorder:
         """Counters and health of the home, one mapping for each subsystem, with the keys of `ipfs-logs status`."""
         from ipfs_log_handlers.status import status
 
-        return status(self.home.home.path, process=self.home)
+        own = subsystems.DEFAULT if self.chosen is None else self.chosen.name
+        return status(self.home.home.path, process=self.home, own=own)
 
 
 def _chosen(subsystem: Chosen) -> Subsystem | None:

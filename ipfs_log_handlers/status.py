@@ -6,7 +6,9 @@ answers from its heads and marks.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,25 +62,78 @@ class Here(Protocol):
         """What its keeper complains of, by subsystem or address."""
 
 
-def status(home: Path, process: Here | None = None) -> list[dict[str, Any]]:
+def status(home: Path, process: Here | None = None, *, own: str | None = None) -> list[dict[str, Any]]:
     """Counters and health of each subsystem of a home, by name.
+
+    A subsystem that cannot be read is told all the same, with why as its `last_error`.
 
     Args:
         home: the home; it need not be there yet.
         process: adds what only this process knows.
+        own: the subsystem to tell of where something failed and there is no other.
 
     Raises:
-        OSError: the home cannot be read.
+        OSError: the home cannot be read, and there is no subsystem to tell that of.
     """
     where = Home(home)
-    keeper = lock.holder(where)
-    names = {room.name for room in where.rooms()}
-    if process is not None:
-        names |= process.writers.keys()
+    names = set() if process is None else set(process.writers)
+    instead = set() if own is None else {own}
+    try:
+        keeper = lock.holder(where)
+        names |= {room.name for room in where.rooms()}
+    except OSError as error:
+        names = names or instead
+        if not names:
+            raise
+        trouble = _refusal(home, error)
+        return [_unread(where, name, trouble, None, process) for name in sorted(names)]
+    if not names and process is not None and process.failures:
+        names = instead
     return [_of_room(where, where.room(name), keeper, process) for name in sorted(names)]
 
 
+def _refusal(path: Path, error: OSError) -> str:
+    """Why a directory cannot be had."""
+    return f"{path} cannot be {'read' if os.path.isdir(path) else 'made'}: {error.strerror or error}"
+
+
 def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Here | None) -> dict[str, Any]:
+    try:
+        found, stores = _read(home, room, keeper)
+    except OSError as error:
+        return _unread(home, room.name, _refusal(room.path, error), keeper, process)
+    if process is None:
+        return found
+    found["last_error"] = found["last_error"] or _never_made(home.path, process.writers.get(room.name))
+    return _with_process(found, stores, process)
+
+
+def _unread(home: Home, name: str, trouble: str, keeper: dict[str, Any] | None, process: Here | None) -> dict[str, Any]:
+    """What is told of a subsystem of which nothing can be read."""
+    numbers = ("durable", "sealed", "shipped", "quarantined", "set_aside", "archives_waiting")
+    found: dict[str, Any] = {
+        "subsystem": name,
+        **dict.fromkeys((*numbers, "spool_bytes", "store_bytes", "bounded_bytes"), 0),
+        "max_spool_bytes": Policy.default(home.path, name).max_spool_bytes,
+        **dict.fromkeys(("oldest_unshipped", "head", "next_retry")),
+        "dropped": {},
+        "keeper": keeper,
+        "last_error": trouble,
+        "warnings": [],
+    }
+    return found if process is None else _with_process(found, (), process)
+
+
+def _never_made(home: Path, writer: Counts | None) -> str | None:
+    """Why there is no home though something was logged."""
+    if writer is None or os.path.isdir(home):
+        return None
+    reasons = [os.strerror(getattr(errno, reason)) for reason in writer.untold if reason in errno.errorcode.values()]
+    return f"{home} cannot be made: {reasons[-1]}" if reasons else None
+
+
+def _read(home: Home, room: Room, keeper: dict[str, Any] | None) -> tuple[dict[str, Any], Sequence[str]]:
+    """What the home tells of a subsystem, and the stores that it ships to."""
     logs, told, spooled = _look(room)
     policy = policy_of(home, room)
     marked = [(log, confirmed(log, policy.replicas, policy.stores or None)) for log in logs]
@@ -106,14 +161,14 @@ def _of_room(home: Home, room: Room, keeper: dict[str, Any] | None, process: Her
         "next_retry": retry,
         "warnings": [*spooled.unreadable, *disagreements(home, room)],
     }
-    return found if process is None else _with_process(found, policy, process)
+    return found, policy.stores
 
 
-def _with_process(found: dict[str, Any], policy: Policy, process: Here) -> dict[str, Any]:
+def _with_process(found: dict[str, Any], stores: Sequence[str], process: Here) -> dict[str, Any]:
     writer = process.writers.get(found["subsystem"])
     if writer is not None:
         found["dropped"] = dict(Counter(found["dropped"]) + Counter(writer.untold))
-    for key in (found["subsystem"], "keeper", *policy.stores):
+    for key in (found["subsystem"], "keeper", *stores):
         found["last_error"] = found["last_error"] or process.troubles.get(key)
     found["incomplete"] = writer.incomplete if writer is not None else 0
     found["failures"] = dict(process.failures)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,105 @@ def test_what_fails_where_nobody_is_told(home, monkeypatch):
         "closing memory:closing: RuntimeError: will not close": 1,
         "exit: ZeroDivisionError: division by zero": 1,
     }
+
+
+@pytest.mark.parametrize("subsystem", ["audit", None])
+def test_home_that_was_never_made_tells_its_failures(home, monkeypatch, subsystem):
+    """Where nothing but failures happened, they are told all the same, of the handler's own subsystem."""
+    handler = IPFSHandler(subsystem, home=home, keeper="none")
+    assert handler.status() == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "take", lambda *_, **__: int("hush"))
+        handler.handle(homes.record(1))
+    found = handler.status()
+    handler.close()
+    HomeProcess.forget(home)
+    assert [(each["subsystem"], each["failures"]) for each in found] == [
+        (subsystem or "logs", {"a record was lost: ValueError": 1})
+    ]
+    assert found[0].keys() == KEYS | {"failures", "incomplete"}
+
+
+class TestNoHome:
+    """A home that cannot be made or read is told of by a status, and raises nothing."""
+
+    def told(self, handler: IPFSHandler) -> dict[str, Any]:
+        """Log a record, flush, close: the status, which is the same each time but for what failed at the end."""
+        handler.handle(homes.record(1))
+        first = handler.status()
+        handler.flush()
+        handler.close()
+        (found,) = handler.status()
+        assert [{**each, "failures": 0} for each in first] == [{**found, "failures": 0}]
+        assert found.keys() == KEYS | {"failures", "incomplete"}
+        return found
+
+    def test_below_a_file(self, tmp_path):
+        """Below a file no home can be: that is told before the first record, and with the records that it cost."""
+        (tmp_path / "file").touch()
+        where = tmp_path / "file" / "home"
+        handler = IPFSHandler("audit", home=where, keeper="none")
+        trouble = f"{where} cannot be made: Not a directory"
+        assert [("audit", trouble)] == [(each["subsystem"], each["last_error"]) for each in handler.status()]
+        found = self.told(handler)
+        HomeProcess.forget(where)
+        assert (found["last_error"], found["dropped"]) == (trouble, {"ENOTDIR": 1})
+
+    def test_file_in_its_place(self, home):
+        """A file that takes the place of the home after the handler was made is told of."""
+        handler = IPFSHandler("audit", home=home, keeper="none")
+        home.touch()
+        found = self.told(handler)
+        HomeProcess.forget(home)
+        assert found["last_error"] == f"{home} cannot be made: Not a directory"
+        assert found["dropped"] == {"the home is refused": 1}
+
+    def test_that_the_system_will_not_make(self, home, monkeypatch):
+        """Where the system refuses to make it, as below /proc, the status says so as soon as a record came."""
+        real = Path.mkdir
+
+        def refuse(path: Path, *args: Any, **more: Any) -> None:
+            if path == home:
+                raise FileNotFoundError(2, "No such file or directory")
+            real(path, *args, **more)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        handler = IPFSHandler("audit", home=home, keeper="none")
+        assert handler.status() == []
+        found = self.told(handler)
+        HomeProcess.forget(home)
+        assert found["last_error"] == f"{home} cannot be made: No such file or directory"
+        assert found["dropped"] == {"ENOENT": 1}
+
+    @pytest.mark.parametrize("part", ["keeper.lock", "audit"])
+    def test_that_cannot_be_read(self, home, monkeypatch, part):
+        """A home, or a subsystem of it, that the system will not let a program read any more: the other is told of."""
+        homes.make(home, 3)
+        homes.make(home, 2, "wal")
+        refused = home / part
+        for name in ("open", "listdir"):
+            monkeypatch.setattr(os, name, self.refusing(getattr(os, name), refused))
+        handler = IPFSHandler("audit", home=home, keeper="none")
+        every = handler.status()
+        found = {each["subsystem"]: (each["sealed"], each["last_error"]) for each in every}
+        handler.close()
+        whole = part == "keeper.lock"
+        trouble = f"{home if whole else refused} cannot be read: Permission denied"
+        assert all(each.keys() == KEYS | {"failures", "incomplete"} for each in every)
+        assert found == {"audit": (0, trouble), "wal": (0, trouble) if whole else (2, None)}
+        if whole:
+            with pytest.raises(PermissionError):
+                status(home)
+
+    def refusing(self, real: Callable[..., Any], refused: Path) -> Callable[..., Any]:
+        """A function of `os` that refuses a path, and all below it."""
+
+        def refuse(path: Any, *args: Any, **more: Any) -> Any:
+            if isinstance(path, (str, Path)) and (Path(path) == refused or refused in Path(path).parents):
+                raise PermissionError(13, "Permission denied")
+            return real(path, *args, **more)
+
+        return refuse
 
 
 def test_a_record_that_failed_altogether(home, monkeypatch):
