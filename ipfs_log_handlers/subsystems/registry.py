@@ -203,7 +203,7 @@ def check_metadata(subsystem: Subsystem | None, metadata: Mapping[str, Any]) -> 
     prefixes = {rule.plural for each in subsystems for rule in each.meta.values() if rule.logger}
     for name, value in metadata.items():
         if name not in known:
-            raise _no_such("no such metadata", "metadata", name, known)
+            raise _no_such_metadata(subsystem, name, known)
         if isinstance(value, Mapping) != (name in prefixes):
             raise ConfigurationError(
                 "not a value for metadata",
@@ -211,6 +211,17 @@ def check_metadata(subsystem: Subsystem | None, metadata: Mapping[str, Any]) -> 
                 expected="names by loggers" if name in prefixes else "a text, a number or a boolean",
                 found=repr(value),
             )
+
+
+def _no_such_metadata(subsystem: Subsystem | None, name: str, known: Sequence[str]) -> ConfigurationError:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1)
+    if near:
+        takes_no = "no subsystem takes" if subsystem is None else f"{subsystem.name} takes no"
+        return ConfigurationError(f"{takes_no} {name!r}; did you mean {near[0]!r}?", where="metadata")
+    takes = "subsystems take" if subsystem is None else f"{subsystem.name} takes"
+    return ConfigurationError(f"{takes} only {', '.join(known)}", where="metadata", found=repr(name))
 
 
 class Router:
