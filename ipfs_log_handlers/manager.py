@@ -16,7 +16,7 @@ import sys
 import tempfile
 import types
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -101,7 +101,7 @@ class DatasetsManager:
         shown = None if path is None else str(path)
 
         def work() -> Answer:
-            archive = self._store(path, data, metadata or {}, subsystem, component)
+            archive = self._store(path, data, _mapping(metadata), subsystem, component)
             said = archive.meta["metadata"]
             return {"success": True, "cid": archive.root.text, "local_path": shown, "metadata": said}
 
@@ -151,7 +151,7 @@ class DatasetsManager:
 
         def work() -> Answer:
             steps = list(transformations or ())
-            archive = self._version(str(dataset_id), str(version), parent_version, steps, metadata or {})
+            archive = self._version(str(dataset_id), str(version), parent_version, steps, _mapping(metadata))
             answer = {"success": True, "version": str(version), "cid": archive.root.text}
             self._provenance.append(
                 {
@@ -305,6 +305,15 @@ def _load_reading() -> None:
     """Import the reading side, with no fork in between: a child would wait for ever for a module half imported."""
     with HomeProcess.importing():
         import ipfs_log_handlers.reading.archives  # noqa: F401
+
+
+def _mapping(metadata: object) -> dict[str, Any]:
+    """Metadata as it was given; none is an empty mapping."""
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise ConfigurationError(f"metadata takes a mapping, found {repr(metadata)[:200]}")
+    return dict(metadata)
 
 
 def _facts(metadata: dict[str, Any], name: str | None, component: str | None) -> Facts:

@@ -201,6 +201,14 @@ def test_never_raises(home, manager, call):
     assert manager.version("a", "1", None, 5)["success"] is False
 
 
+def test_metadata_that_is_no_mapping(home, manager):
+    """Metadata of another kind is refused in words, by `store` and by `version`."""
+    told = {"success": False, "error": "metadata takes a mapping, found 5"}
+    assert told == manager.store(data=b"x", metadata=5)
+    assert told == manager.version("n", "1", metadata=5)
+    assert not home.exists()
+
+
 def test_concurrent_calls(home, manager):
     """Calls of many threads at once lose nothing and mix nothing up."""
     answers: dict[str, bytes] = {}
