@@ -129,13 +129,16 @@ class Archiver:
         """Archive some bytes as a file. Raises as `put`."""
         return self._put(_Tree(None), lambda tree: tree.of_bytes(data), len(data), facts)
 
-    def put(self, path: Path, facts: Facts, progress: Progress | None = None) -> Archive:
+    def put(
+        self, path: Path, facts: Facts, progress: Progress | None = None, check: Callable[[Cid], object] | None = None
+    ) -> Archive:
         """Archive a file, or a directory with all that is in it.
 
         Args:
             path: the file or directory.
             facts: what is said of it.
             progress: told of the bytes that were read.
+            check: told of the CID before the archive counts; raises what shall be raised in its place.
 
         Raises:
             FileNotFoundError: it is not there.
@@ -151,7 +154,8 @@ class Archiver:
                 found=self._room.path.parent,
                 hint="Archive what lies beside it, part by part, or keep the home elsewhere.",
             )
-        return self._put(_Tree(progress), lambda tree: tree.of_path(os.fspath(path), 0), bytes_at(path), facts)
+        blocks = _Tree(progress)
+        return self._put(blocks, lambda tree: tree.of_path(os.fspath(path), 0), bytes_at(path), facts, check)
 
     def put_again(self, car: Path, root: Cid, kind: str, size: int, facts: Facts) -> Archive:
         """Archive what is archived already once more, under other facts; its blocks are not read again.
@@ -172,7 +176,14 @@ class Archiver:
         self._note(name)
         return found
 
-    def _put(self, tree: _Tree, blocks: Callable[[_Tree], Iterator[_Block]], size: int, facts: Facts) -> Archive:
+    def _put(
+        self,
+        tree: _Tree,
+        blocks: Callable[[_Tree], Iterator[_Block]],
+        size: int,
+        facts: Facts,
+        check: Callable[[Cid], object] | None = None,
+    ) -> Archive:
         name = self._draw()
         facts.as_meta()
         disk.ensure_directory(self._room.path.parent)
@@ -180,6 +191,8 @@ class Archiver:
             raise OSError(errno.ENOSPC, f"an archive leaves {_LEFT_FREE} bytes free for records, and needs {size}")
 
         def describe(root: Cid, car_bytes: int) -> Archive:
+            if check is not None:
+                check(root)
             return self._describe(name, facts, root, tree.kind, tree.size, tree.files, car_bytes)
 
         found = archives.write(self._room.archived, name, blocks(tree), describe)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,11 +16,12 @@ from ipfs_log_handlers.archiver import Archiver, Facts, bytes_at
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import byte_bar, neutral, put_json, size
 from ipfs_log_handlers.config import Settings
+from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.home.archives import Archive
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.loop import NoGuest
 from ipfs_log_handlers.keeper.thread import keep_now
-from ipfs_log_handlers.reading.archives import versions
+from ipfs_log_handlers.reading.archives import Version, versions
 
 __all__ = ["command"]
 
@@ -55,9 +58,10 @@ def command(
     made: list[tuple[Path, Archive]] = []
     for path in paths:
         called = name or (component if len(paths) == 1 else None) or path.resolve().name
-        facts = _facts(home, subsystem, called, version, component, metadata)
+        history = [each for each in versions(home, [subsystem]) if each.name == called] if home.path.is_dir() else []
+        facts = _facts(history, called, version, component, metadata)
         with _progress(path) as progress:
-            made.append((path, archiver.put(path, facts, progress)))
+            made.append((path, archiver.put(path, facts, progress, functools.partial(_check, facts, history))))
     keep_now(home, NoGuest(), timeout=_PATIENCE, stores=(), patient=False)
     _print(place, home, subsystem, made)
     return 0
@@ -71,17 +75,28 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _facts(
-    home: Home, subsystem: str, name: str, version: str | None, component: str | None, metadata: dict[str, str]
+    history: Sequence[Version], name: str, version: str | None, component: str | None, metadata: dict[str, str]
 ) -> Facts:
-    """What is said of an archive; the newest one of that name is its parent."""
-    history = [each for each in versions(home, [subsystem]) if each.name == name] if home.path.is_dir() else []
+    """What is said of an archive; the newest one of that name is its parent, the next free number its version."""
+    used = {each.version for each in history}
+    numbers = map(str, itertools.count(len(history) + 1))
     return Facts(
         name=name,
-        version=version or str(len(history) + 1),
+        version=version or next(number for number in numbers if number not in used),
         parent=history[-1].root.text if history else None,
         component=component,
         metadata=metadata,
     )
+
+
+def _check(facts: Facts, history: Sequence[Version], root: Cid) -> None:
+    """Refuse a version that is there already with another content: `--as-of` could give one of them only."""
+    for each in history:
+        if each.version == facts.version and each.root != root:
+            raise click.UsageError(
+                f"{facts.name} has a version {facts.version} already ({each.root}); "
+                "give another --version, or none to number it"
+            )
 
 
 @contextlib.contextmanager

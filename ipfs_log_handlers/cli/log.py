@@ -31,7 +31,8 @@ def command(place: Place, name: str | None) -> int:
         put_json(each.as_json())
     if found and not place.json:
         head = ("NAME", "VERSION", "ARCHIVED", "SIZE", "SUBSYSTEM", "STATE", "PARENT", "CID")
-        table(head, [_row(each, found) for each in reversed(found)], right=(3,))
+        rows = [_row(each, found[:place]) for place, each in enumerate(found)]
+        table(head, rows[::-1], right=(3,))
     return 0 if found else 1
 
 
@@ -49,9 +50,21 @@ def _history(every: list[Version], name: str) -> list[Version]:
     return [each for each in every if each in meant or each.name in names]
 
 
-def _row(each: Version, every: list[Version]) -> tuple[str, ...]:
+def _parent(each: Version, older: list[Version]) -> str:
+    """The version that one was made from: equal contents have equal CIDs, so among older ones the newest that fits."""
     parent = each.meta.get("parent")
-    before = [other for other in every if other.root.text == parent and other.name == each.name and other is not each]
+    if not isinstance(parent, str):
+        return "-"
+    fits = [
+        other.version
+        for other in older
+        if (other.root.text, other.name, other.subsystem) == (parent, each.name, each.subsystem) and other.version
+    ]
+    said = each.metadata.get("parent_version")
+    return said if said in fits else fits[-1] if fits else f"{parent[:12]}…"
+
+
+def _row(each: Version, older: list[Version]) -> tuple[str, ...]:
     return (
         each.name or "-",
         each.version or "-",
@@ -59,6 +72,6 @@ def _row(each: Version, every: list[Version]) -> tuple[str, ...]:
         size(each.size or 0),
         each.subsystem,
         each.state,
-        (before[-1].version if before else None) or (f"{parent[:12]}…" if isinstance(parent, str) else "-"),
+        _parent(each, older),
         each.root.text,
     )

@@ -15,7 +15,7 @@ from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.home import lock
 from ipfs_log_handlers.home.layout import Home
 from tests import trees
-from tests.archived import sealed, verified
+from tests.archived import managing, sealed, verified
 from tests.cli.running import command, run, start
 from tests.programs import environment
 from tests.reading import homes
@@ -80,6 +80,32 @@ class TestArchive:
 
         assert ["app.log", "tree"] == [each["name"] for each in ended.objects]
         assert 2 == run("archive", app_log, tree, "--name", "one", home=home).code
+
+    def test_version_that_is_used(self, home, app_log, tmp_path):
+        """A version is never given to another content; to the same one, in another log or to another name it is."""
+        args = ("archive", app_log, "--version", "1.0")
+        first = run(*args, home=home).objects[0]
+        again = run(*args, home=home)
+        app_log.write_bytes(b"other\n")
+        refused = run(*args, home=home)
+        elsewhere = [run(*args, *more, home=home).code for more in (("--name", "other"), ("--subsystem", "wal"))]
+
+        assert (0, first["cid"]) == (again.code, again.objects[0]["cid"])
+        told = f"app.log has a version 1.0 already ({first['cid']}); give another --version, or none to number it"
+        assert (2, "", f"ipfs-logs: error: {told}\n") == (refused.code, refused.out, refused.err)
+        assert [0, 0] == elsewhere
+        assert 4 == len(run("log", home=home).objects)
+        assert not [path for path in home.rglob("archived/*") if path.is_file()]
+        assert 0 == verified(home)
+
+    def test_numbers_leave_out_what_is_used(self, home, app_log):
+        """A version without a name gets the next number that no other one has."""
+        found = []
+        for number, given in enumerate((["--version", "2"], [], [])):
+            app_log.write_bytes(b"%d\n" % number)
+            found.append(run("archive", app_log, *given, home=home).objects[0]["version"])
+
+        assert ["2", "3", "4"] == found
 
     def test_under_another_keeper(self, home, app_log):
         """Where another process keeps the home it is left to that one; the archive is durable."""
@@ -162,6 +188,48 @@ class TestVersions:
         assert found == by_cid == run("log", home=home).objects
         text = run("log", "app.log", "-o", "text", home=home).out.splitlines()
         assert ["PARENT", "1.0", "0.0", "-"] == [line.split()[-2] for line in text]
+
+    @pytest.mark.parametrize("others", [[], ["wal"]], ids=["one log", "two logs"])
+    def test_parents_of_equal_contents(self, home, app_log, others):
+        """Where the content did not change, the parent is the version before, in the same log."""
+        for version in ("1.0", "1.1", "1.2"):
+            for subsystem in ("logs", *others):
+                run("archive", app_log, "--version", version, "--subsystem", subsystem, home=home)
+        text = run("log", "app.log", "-o", "text", home=home).out.splitlines()[1:]
+
+        for subsystem in ("logs", *others):
+            rows = [line.split() for line in text if f" {subsystem} " in line]
+            assert [("1.2", "1.1"), ("1.1", "1.0"), ("1.0", "-")] == [(row[1], row[-2]) for row in rows]
+
+    def test_parent_that_was_named(self, home):
+        """Of versions with equal contents the parent is the one that was named as such."""
+        with managing(home) as manager:
+            manager.store(data=b"rows", metadata={"name": "table", "version": "1.0"})
+            manager.version("table", "1.1", parent_version="1.0")
+            manager.version("table", "2.0", parent_version="1.0")
+        text = run("log", "table", "-o", "text", home=home).out.splitlines()[1:]
+
+        assert [("2.0", "1.0"), ("1.1", "1.0"), ("1.0", "-")] == [(row[1], row[-2]) for row in map(str.split, text)]
+
+    def test_parent_that_is_not_here(self, home):
+        """A parent that this home does not have under that name is told by its CID."""
+        other = Cid.of(RAW, b"other").text
+        with managing(home) as manager:
+            manager.store(data=b"rows", metadata={"name": "table", "version": "1.0", "parent": other})
+        [row] = run("log", "table", "-o", "text", home=home).out.splitlines()[1:]
+
+        assert f"{other[:12]}…" == row.split()[-2]
+
+    def test_version_that_a_program_gave_twice(self, home):
+        """Of equal versions that a program stored the newest is read by its name, each by its CID."""
+        with managing(home) as manager:
+            cids = [
+                manager.store(data=data, metadata={"name": "table", "version": "1.0"})["cid"]
+                for data in (b"one\n", b"two\n")
+            ]
+        asked = ("cat", "--archive", "table", "--as-of")
+
+        assert ["two\n", "one\n", "two\n"] == [run(*asked, when, home=home).out for when in ("1.0", *cids)]
 
     def test_log_of_nothing(self, home, history):
         """A name under which nothing was archived is told, and is no success."""
