@@ -60,10 +60,11 @@ class Rotator:
         self._subsystem = subsystems.get(subsystem)
         own = ("subsystem", "component", "name", "metadata", "then")
         self._settings = Settings.parse(settings, owner="Rotator", also=own)
+        said = _mapping("metadata", metadata)
         self._occupant = HomeProcess.enter(None, self._settings, records=False)
         self._component = component
         self._name = name
-        self._metadata = dict(metadata or {})
+        self._metadata = said
         self._then = then
         self.archived = 0
         """Files that were archived."""
@@ -119,10 +120,20 @@ def archiving(archive: Mapping[str, Any] | None = None, **options: Any) -> loggi
     """
     made = _class_of(options.pop("class", "logging.handlers.RotatingFileHandler"))
     _check_options(made, options)
-    rotator = Rotator(**dict(archive or {}))
+    rotator = Rotator(**_mapping("archive", archive))
     handler = made(**options)
     handler.rotator = rotator
     return handler
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigurationError(
+            "not a mapping", where=name, expected="one such as {'component': 'shop'}", found=repr(value)[:200]
+        )
+    return dict(value)
 
 
 def _check_options(made: Callable[..., object], options: Mapping[str, Any]) -> None:

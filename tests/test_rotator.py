@@ -148,6 +148,11 @@ def test_by_configuration_alone(home, tmp_path, more):
         ({"class": "no.such.Handler"}, "no such handler"),
         ({"archive": {"subsystm": "wal"}}, "Rotator: no such keyword 'subsystm'; did you mean 'subsystem'?"),
         ({"archive": {"compnent": "x"}}, "Rotator: no such keyword 'compnent'; did you mean 'component'?"),
+        ({"archive": 5}, "archive: not a mapping; expected one such as {'component': 'shop'}, found 5"),
+        (
+            {"archive": {"metadata": "x"}},
+            "metadata: not a mapping; expected one such as {'component': 'shop'}, found 'x'",
+        ),
         ({"archve": {}}, "archiving: no such keyword 'archve'; did you mean 'archive'?"),
         ({"maxbytes": 5}, "archiving: no such keyword 'maxbytes'; did you mean 'maxBytes'?"),
         ({"archive": {"subsystem": "wall"}}, "'wal' perhaps"),
