@@ -126,6 +126,8 @@ class Writer:
 
     def after_fork_in_child(self) -> None:
         """Begin as a new writer. The parent's segment, whose descriptor `disk` has closed, is not this process's."""
+        if self._segment is not None:
+            self._segment.descriptor = -1  # a signal handler may have forked inside a record, which goes on here
         self._begin_process()
 
     def configure(self, settings: Settings) -> None:
@@ -368,6 +370,10 @@ class Writer:
 
     def _failed(self, front: bytes, segment: Segment, seq: int, size: int, written: int, error: BaseException) -> None:
         """What was raised as a line was appended: the line is whole in the segment, is tried again, or is counted."""
+        if segment.descriptor < 0 and isinstance(error, OSError):
+            self._seq = 0
+            self._nested.appendleft(front)
+            return
         if self._seq != seq:
             raise error  # nothing was begun
         kept = written == size

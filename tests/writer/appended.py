@@ -5,18 +5,32 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
+from typing import cast
 
 from ipfs_log_handlers.format import line
-from tests.workshop import (
-    durable,
-)
+from ipfs_log_handlers.format.record import FrontEncoder, Shape
+from ipfs_log_handlers.writer import Writer
+from tests.workshop import durable
 
-FRONT = b'{"time":"2026-01-02T03:04:05.000000Z","level":"info","logger":"t","event":"e"'
+MOMENT = "2026-01-02T03:04:05.000000Z"
+FRONT = b'{"time":"%b","level":"info","logger":"t","event":"e"' % MOMENT.encode()
+SHAPE = cast("Shape", FrontEncoder().shape(("n",)))
 
 
 def front(number: int, more: str = "") -> bytes:
     """The front of a record with a number of the test's own."""
     return FRONT + b',"n":%d,"text":"%b"' % (number, more.encode())
+
+
+def append(made: Writer, number: int) -> None:
+    """Append a record with a number of the test's own."""
+    made.append(front(number))
+
+
+def append_plain(made: Writer, number: int) -> None:
+    """The same by `append_plain`, where that takes it."""
+    if not made.append_plain(SHAPE, 1 << 20, MOMENT, "info", "t", "e", (number,)):
+        made.append(front(number))
 
 
 def numbers(home: Path) -> list[int]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -31,7 +32,7 @@ from tests.workshop import (
     settings,
     spy,
 )
-from tests.writer.appended import front, numbers, told
+from tests.writer.appended import MOMENT, SHAPE, append, append_plain, front, numbers, told
 
 
 class TestIdentity:
@@ -248,13 +249,14 @@ class TestNested:
         assert {} == made.dropped
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, SystemExit])
-    @pytest.mark.parametrize("first", [True, False])
+    @pytest.mark.parametrize(("put", "first"), [(append, True), (append, False), (append_plain, False)])
     def test_interrupted_at_every_line(
         self,
         make: Callable[..., Writer],
         home: Path,
         monkeypatch: pytest.MonkeyPatch,
         error: type[BaseException],
+        put: Callable[[Writer, int], None],
         first: bool,
     ) -> None:
         """Pitfall 24: an interrupt at any line leaves no half line and no held lock; a record is there once or not."""
@@ -267,9 +269,9 @@ class TestNested:
             if first:
                 made.close()
                 made._afterwards = made._start
-            if not interrupted(partial(made.append, front(line_number)), line_number, error):
+            if not interrupted(partial(put, made, line_number), line_number, error):
                 break
-            thread = threading.Thread(target=made.append, args=(front(1_000_000 + line_number),))
+            thread = threading.Thread(target=put, args=(made, 1_000_000 + line_number))
             thread.start()
             thread.join(5)
             assert not thread.is_alive(), f"the lock is held after line {line_number}"
@@ -283,6 +285,104 @@ class TestNested:
         assert len(found) == made.durable
         gaps = seqs[-1] - len(seqs)
         assert gaps == sum(made.dropped.values())
+
+
+class TestPlain:
+    """`append_plain`: the same record, or nothing."""
+
+    @pytest.mark.parametrize("value", [float("nan"), "\ud800", {1: 2}, object(), b"\xff" * 3, [[{"a": {1}}]]])
+    def test_not_for_it(self, make: Callable[..., Writer], home: Path, value: object) -> None:
+        """What would be altered, and what cannot be encoded, uses up no number."""
+        made = make()
+        append(made, 0)
+        took = made.append_plain(SHAPE, 1000, MOMENT, "info", "t", "e", (value,))
+        append_plain(made, 1)
+        assert took is (type(value) is bytes)
+        assert list(range(1, 3 + took)) == [each["seq"] for each in durable(home)]
+
+    def test_too_long(self, make: Callable[..., Writer], home: Path) -> None:
+        """A line above the bound is not written."""
+        made = make()
+        append(made, 0)
+        assert not made.append_plain(SHAPE, 200, MOMENT, "info", "t", "e", ("x" * 200,))
+        assert made.append_plain(SHAPE, 300, MOMENT, "info", "t", "e", ("x" * 100,))
+        assert [1, 2] == [each["seq"] for each in durable(home)]
+
+    def test_first_and_last_of_a_segment(
+        self, make: Callable[..., Writer], home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without a segment that has room it is for `append`, which begins the next one."""
+        monkeypatch.setattr(writer, "SEGMENT_BYTES", 28 << 10)
+        made = make()
+        assert not made.append_plain(SHAPE, 1000, MOMENT, "info", "t", "e", (0,))
+        for number in range(1000):
+            append_plain(made, number)
+        assert 1 < len(segments.listing(home / "logs" / "spool"))
+        assert list(range(1000)) == numbers(home)
+
+    @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EBADF])
+    def test_disk_that_fails(
+        self, make: Callable[..., Writer], home: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+    ) -> None:
+        """A write that fails is tried again in the next segment, under the same number."""
+        made, real, once = make(), os.write, iter([1])
+        append(made, 0)
+
+        def failing(descriptor: int, data: bytes) -> int:
+            if next(once, None) is None:
+                return real(descriptor, data)
+            raise OSError(fault, os.strerror(fault))
+
+        monkeypatch.setattr(os, "write", failing)
+        append_plain(made, 1)
+        monkeypatch.undo()
+        append_plain(made, 2)
+        assert ([0, 1, 2], {}) == (numbers(home), made.dropped)
+        assert [1, 2, 3] == [each["seq"] for each in durable(home)]
+
+    def test_value_that_changes_while_it_waits(self, make: Callable[..., Writer], home: Path) -> None:
+        """What another thread does to a value before the lock is had is seen whole: no NaN as `null`, no key twice."""
+        made, value = make(), dict[Any, Any]({"x": 1.0, "5": 2})
+        append(made, 0)
+        taken = list[bool]()
+        made._lock.acquire()
+        waits = threading.Thread(
+            target=lambda: taken.append(made.append_plain(SHAPE, 1000, MOMENT, "info", "t", "e", (value,)))
+        )
+        waits.start()
+        value.update({"x": float("nan"), 5: 1})
+        made._lock.release()
+        waits.join()
+        assert [False] == taken
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_fork_inside(self, make: Callable[..., Writer], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A signal handler that forks inside a record: the child writes it as its first, into no file of its own."""
+        made, real, child = make(), crc32, list[int]()
+        append(made, 0)
+        own = home.parent / "own"
+
+        def forking(data: bytes) -> int:
+            if not child:
+                child.append(os.fork())
+                if not child[0]:
+                    made.after_fork_in_child()
+                    for _ in range(20):  # one of them has the number that the segment had
+                        os.open(own, os.O_CREAT | os.O_RDWR | os.O_APPEND)
+            return real(data)
+
+        monkeypatch.setattr(writer, "crc32", forking)
+        try:
+            append_plain(made, 1)
+            append_plain(made, 2)
+        finally:
+            if not child[0]:
+                os._exit(0)
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child[0], 0)[1])
+        made.close()
+        assert b"" == own.read_bytes()
+        assert [0, 1, 1, 2, 2] == sorted(numbers(home))
+        assert [1, 1, 2, 2, 3] == sorted(each["seq"] for each in durable(home))
 
 
 class TestPosition:
