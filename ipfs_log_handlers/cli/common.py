@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -14,7 +15,8 @@ import click
 
 from ipfs_log_handlers.config import homes_directory
 from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.home import lock
+from ipfs_log_handlers.home import archives, lock, segments
+from ipfs_log_handlers.home.batch_files import BatchFiles
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.home.lock import KeeperLock
 
@@ -40,11 +42,13 @@ class Place:
         """The home.
 
         Raises:
-            click.UsageError: there is none, or more than one and none was named.
+            click.UsageError: there is none, or more than one and none was named, or it is no home.
         """
         found = self.home_to_make
         if not found.path.is_dir():
             raise click.UsageError(f"there is no home at {found.path}")
+        if not (_is_home(found) or _is_empty(found.path)):
+            raise click.UsageError(f"{found.path} is no home of ipfs-logs: no log lies in it")
         return found
 
     @property
@@ -52,10 +56,36 @@ class Place:
         """The home, which need not be there yet where one was named.
 
         Raises:
-            click.UsageError: none was named, and there is none, or more than one.
+            click.UsageError: none was named, and there is none, or more than one; or the name is empty.
         """
+        if self.given == "":
+            raise click.UsageError("--home is empty")
         named = self.given or os.environ.get("IPFS_LOGS_HOME")
         return Home(Path(named).expanduser().absolute() if named else _only_home())
+
+
+def _is_home(home: Home) -> bool:
+    """Whether a keeper has been here, or a log lies here.
+
+    Where no keeper has been, names alone prove nothing: `/var` has a `spool`, and `/usr/bin` a `head`.
+    """
+    return home.key.exists() or home.lock.exists() or any(map(_holds_a_log, home.rooms()))
+
+
+def _holds_a_log(room: Room) -> bool:
+    with contextlib.suppress(OSError):
+        return bool(
+            segments.listing(room.spool)
+            or archives.listing(room.archived)
+            or BatchFiles(room.current.batches).indexes()
+            or room.former_shelves()
+        )
+    return False
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a directory may become a home: hidden files, and what `mkfs` leaves, do not count."""
+    return all(name.startswith(".") or name == "lost+found" for name in os.listdir(path))
 
 
 def _only_home() -> Path:
@@ -87,7 +117,7 @@ def verb(function: Callable[..., Any], *, also: Sequence[str] = ()) -> Callable[
     def wrapped(ctx: click.Context, /, home: str | None, output: str | None, **rest: Any) -> Any:
         outer = ctx.find_root().obj or {}
         output = output or outer.get("output") or ("text" if sys.stdout.isatty() else "json")
-        return function(Place(home or outer.get("home"), output), **rest)
+        return function(Place(outer.get("home") if home is None else home, output), **rest)
 
     return wrapped
 

@@ -20,6 +20,8 @@ __all__ = ["Home", "Room", "Shelf"]
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}", re.ASCII)
 _FORMER: Final = re.compile(r"([0-9]{3,6})-[0-9a-f]{8}", re.ASCII)
+_OURS: Final = ("spool", "settings.json", "head", "batches", "shipped", "archived", "former", "quarantine")
+"""What a subsystem's directory holds one of; that which nearly each has comes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +141,18 @@ class Home:
         return Room(self.path / subsystem)
 
     def rooms(self) -> list[Room]:
-        """The subsystems that have a directory here, by name."""
-        return [Room(self.path / name) for name in sorted(_listed(self.path)) if self._is_room(name)]
+        """The subsystems that have a directory here with something of ours in it, by name."""
+        try:
+            with os.scandir(self.path) as entries:
+                return [Room(self.path / name) for name in sorted(entry.name for entry in entries if _is_room(entry))]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
-    def _is_room(self, name: str) -> bool:
-        if not _NAME.fullmatch(name) or name in {"requests", "reserve"}:
-            return False
-        path = self.path / name
-        return path.is_dir() and not path.is_symlink()
+
+def _is_room(entry: os.DirEntry[str]) -> bool:
+    if not _NAME.fullmatch(entry.name) or entry.name in {"requests", "reserve"}:
+        return False
+    return entry.is_dir(follow_symlinks=False) and any(os.path.lexists(f"{entry.path}/{name}") for name in _OURS)
 
 
 def _listed(path: Path) -> list[str]:
