@@ -19,7 +19,7 @@ from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.keeper.repair import repair, repair_key
 from ipfs_log_handlers.reading.damage import find, leftovers
-from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
+from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of, signers
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores import StoreInfo, open_store
 from ipfs_log_handlers.stores.address import normalise
@@ -30,6 +30,13 @@ _LITTLE: Final = 64 << 20
 _PATIENCE: Final = 10.0
 _WARNED: Final = "Give the programs one policy for this subsystem, and segments that this user can read."
 _SEALS: Final = "Run `ipfs-logs ship`, or start the program again: what waits is sealed then."
+_RESTORE: Final = (
+    "Restore it from a copy before a program logs here again: the next keeper makes a new key and begins new logs."
+)
+_EXCHANGED: Final = "Put that key back before a program logs here again: the next keeper begins new logs with this one."
+_SEVERAL_KEYS: Final = (
+    "`ipfs-logs verify --key VKEY --key VKEY` takes the verifier key of each, the one of `ipfs-logs keys show` too."
+)
 _MOST_NAMED: Final = 5
 _SIGNS: Final = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -113,11 +120,29 @@ def _mount(home: Home) -> _Check:
 
 
 def _key(home: Home) -> _Check:
+    logs = [log for room in home.rooms() for log in logs_of(room)]  # before the key, which is there before any log
     try:
         key = keys.load(home)
     except (HomeError, OSError) as error:
         return _Check("key", "fail", str(error))
-    return _Check("key", "ok", "none yet: made with the first batch" if key is None else f"{key.name}, mode 0600")
+    if key is None and not logs:
+        return _Check("key", "ok", "none yet: made with the first batch")
+    if key is None:
+        by = " and ".join(signers(logs)) or "a key whose name is lost too"
+        return _Check("key", "fail", f"writer.key is missing, but this home has batches signed with {by}", _RESTORE)
+    others = [name for name in signers(log for log in logs if _is_current(log)) if name != key.name]
+    if others:
+        found = f"this is {key.name}, but this home goes on with logs signed with {' and '.join(others)}"
+        return _Check("key", "fail", found, _EXCHANGED)
+    former = [name for name in signers(logs) if name != key.name]
+    if former:
+        found = f"{key.name}, mode 0600; former logs are signed with another key, {' and '.join(former)}"
+        return _Check("key", "warn", found, _SEVERAL_KEYS)
+    return _Check("key", "ok", f"{key.name}, mode 0600")
+
+
+def _is_current(log: Log) -> bool:
+    return log.shelf.path.name == log.subsystem
 
 
 def _space(home: Home) -> _Check:

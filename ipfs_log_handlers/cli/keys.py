@@ -6,10 +6,11 @@ import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, take_lock, verb
 from ipfs_log_handlers.cli.output import complain, neutral, put_json
-from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.errors import FormatError, HomeError
 from ipfs_log_handlers.home import head, keys
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.keeper.succession import end_log
+from ipfs_log_handlers.reading.logs import logs_of, signers
 
 __all__ = ["command"]
 
@@ -23,7 +24,14 @@ def command() -> None:
 @verb
 def _show(place: Place) -> int:
     """Print the verifier key, which may be given to everybody who shall check these logs."""
-    key = keys.load(place.home)
+    home = place.home
+    logs = [log for room in home.rooms() for log in logs_of(room)]  # before the key, which is there before any log
+    key = keys.load(home)
+    if key is None and logs:
+        by = " and ".join(signers(logs)) or "a key whose name is lost too"
+        raise HomeError(
+            f"writer.key is missing; the logs here are signed with {by}", hint="`ipfs-logs doctor` says what to do."
+        )
     if key is None:
         complain("no key yet: it is made when the first batch is sealed")
         return 1

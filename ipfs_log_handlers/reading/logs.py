@@ -5,11 +5,12 @@ Nothing here takes a lock or writes: writers and a keeper may be at work on the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from ipfs_log_handlers.errors import FormatError
+from ipfs_log_handlers.format.checkpoint import key_name_of
 from ipfs_log_handlers.home import head, segments, settings, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import Sealed
@@ -18,7 +19,7 @@ from ipfs_log_handlers.home.segments import Header, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.shipped import Mark
 
-__all__ = ["Confirmed", "Log", "confirmed", "headers", "logs_of", "policy_of"]
+__all__ = ["Confirmed", "Log", "confirmed", "headers", "logs_of", "policy_of", "signers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,15 @@ def _log_on(room: Room, shelf: Shelf) -> Log | None:
     if trouble is None:
         return None
     return Log(subsystem=room.name, name="", shelf=shelf, newest=max(indexes, default=-1), sealed=None, trouble=trouble)
+
+
+def signers(logs: Iterable[Log]) -> list[str]:
+    """The names of the keys that have signed these logs, of those whose name can be read, in their order."""
+    found: dict[str, None] = {}
+    for log in logs:
+        with suppress(FormatError):
+            found[key_name_of(log.name)] = None
+    return list(found)
 
 
 def policy_of(home: Home, room: Room) -> Policy:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
-from ipfs_log_handlers.format.checkpoint import VerifierKey
+import pytest
+
+from ipfs_log_handlers.format.checkpoint import SecretKey, VerifierKey
 from ipfs_log_handlers.home import keys, lock
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.stores.memory import MemoryStore
@@ -54,6 +58,122 @@ def test_new_log_needs_the_lock(home):
     assert run("keys", "new-log", "nothing", home=home).code == 2
     homes.log(home, range(3), "wal")
     assert run("keys", "new-log", "wal", home=home).code == 2
+
+
+def found(ended: Ended, check: str) -> dict[str, Any]:
+    """The outcome of one check."""
+    (only,) = [each for each in ended.objects if each["check"] == check]
+    return only
+
+
+def own_key(home: Path) -> SecretKey:
+    """The key of a home."""
+    own = keys.load(Home(home))
+    assert own is not None
+    return own
+
+
+class TestLostKey:
+    """A home with logs whose `writer.key` is gone, or is another one."""
+
+    def lost(self, home: Path) -> SecretKey:
+        """Make such a home; the key that it has lost."""
+        homes.make(home, 3)
+        key = own_key(home)
+        Home(home).key.unlink()
+        return key
+
+    def test_missing(self, home):
+        """`doctor` fails over a key that is gone, and tells what comes of it; `keys show` says whose the logs are."""
+        key = self.lost(home)
+        ended = run("doctor", home=home)
+        check = found(ended, "key")
+        assert (2, "fail") == (ended.code, check["state"])
+        assert f"writer.key is missing, but this home has batches signed with {key.name}" == check["found"]
+        assert check["hint"].startswith("Restore it from a copy before a program logs here again")
+        shown = run("keys", "show", home=home)
+        assert (2, "") == (shown.code, shown.out)
+        assert f"error: writer.key is missing; the logs here are signed with {key.name}. " in shown.err
+
+    def test_nothing_mends_it(self, home):
+        """A repair makes no key and says that it is still missing."""
+        self.lost(home)
+        ended = run("doctor", "--repair", home=home)
+        assert (2, "fail") == (ended.code, found(ended, "key")["state"])
+        assert not Home(home).key.exists()
+
+    @pytest.mark.parametrize("name", ["head", "batches/000/000000.car"])
+    def test_missing_beside_a_head_or_a_batch_alone(self, home, name):
+        """Either of the two is enough to see that a key is missing."""
+        key = self.lost(home)
+        (homes.room(home).path / name).unlink()
+        assert key.name in found(run("doctor", home=home), "key")["found"]
+
+    def test_missing_with_every_name(self, home):
+        """Where nothing tells any more who signed, the key is missing all the same."""
+        self.lost(home)
+        room = homes.room(home)
+        room.current.head.write_bytes(b"junk")
+        room.current.batches.joinpath("000", "000000.car").write_bytes(b"junk")
+        assert "a key whose name is lost too" in found(run("doctor", home=home), "key")["found"]
+        assert 2 == run("keys", "show", home=home).code
+
+    def test_a_home_that_sealed_nothing_misses_none(self, home):
+        """Records that wait for their first batch need no key yet."""
+        homes.log(home, range(3))
+        assert "none yet: made with the first batch" == found(run("doctor", home=home), "key")["found"]
+        assert "no key yet" in run("keys", "show", home=home).err
+
+    def test_put_back_in_time(self, home):
+        """The key is put back before anybody keeps the home: the log goes on, and verifies."""
+        key = self.lost(home)
+        Home(home).key.write_text(key.text + "\n")
+        Home(home).key.chmod(0o600)
+        homes.make(home, 3)
+        assert "ok" == found(run("doctor", home=home), "key")["state"]
+        assert [True] == [each["ok"] for each in run("verify", home=home).objects]
+
+    def test_a_new_one_was_made(self, home):
+        """The logs before it are signed with another key: a warning names it, and `verify --key` takes both."""
+        key = self.lost(home)
+        homes.make(home, 3)
+        ended = run("doctor", home=home)
+        check = found(ended, "key")
+        assert (0, "warn") == (ended.code, check["state"])
+        assert check["found"].endswith(f"; former logs are signed with another key, {key.name}")
+        assert "verify --key VKEY --key VKEY" in check["hint"]
+        assert [False, True] == [each["ok"] for each in run("verify", home=home).objects]
+        both = ["--key", key.verifier.text, "--key", own_key(home).verifier.text]
+        assert [True, True] == [each["ok"] for each in run("verify", *both, home=home).objects]
+
+    def test_exchanged(self, home):
+        """The key of another home fails while its own could still be put back."""
+        key = self.lost(home)
+        homes.make(home.parent / "other", 1)
+        shutil.copy(Home(home.parent / "other").key, Home(home).key)
+        ended = run("doctor", home=home)
+        check = found(ended, "key")
+        assert (2, "fail") == (ended.code, check["state"])
+        assert check["found"].endswith(f"this home goes on with logs signed with {key.name}")
+
+
+def test_damaged_key(home):
+    """Records are durable beside a damaged key, and nothing is sealed; they are sealed once the key is back."""
+    homes.make(home, 3)
+    key, whole = Home(home).key, Home(home).key.read_bytes()
+    key.write_bytes(b"PRIVATE+KEY+junk\n")
+    ended = run("doctor", "--repair", home=home)
+    assert (2, "fail") == (ended.code, found(ended, "repair key")["state"])
+    homes.make(home, 2)
+    (status,) = run("status", home=home).objects
+    assert (5, 3) == (status["durable"], status["sealed"])
+    key.write_bytes(whole)
+    homes.seal(home)
+    assert ("ok", 5) == (
+        found(run("doctor", home=home), "key")["state"],
+        len(run("cat", "--sealed", home=home).objects),
+    )
+    assert [True] == [each["ok"] for each in run("verify", home=home).objects]
 
 
 def states(ended: Ended) -> dict[str, str]:
