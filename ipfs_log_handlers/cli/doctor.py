@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Final, Literal
 
 import click
 
+from ipfs_log_handlers.cli.addresses import Addresses, addresses_of
 from ipfs_log_handlers.cli.common import Place, take_lock, verb
 from ipfs_log_handlers.cli.output import neutral, put_json, several, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
@@ -19,10 +20,9 @@ from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
 from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.keeper.repair import repair, repair_key
 from ipfs_log_handlers.reading.damage import find, leftovers
-from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of, signers
+from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, signers
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores import StoreInfo, open_store
-from ipfs_log_handlers.stores.address import normalise
 
 __all__ = ["command"]
 
@@ -65,12 +65,10 @@ def command(place: Place, kubo: tuple[str, ...], token: str | None, mending: boo
     file that it replaces stays in quarantine/. No other process may keep the home meanwhile.
     """
     home = place.home
-    addresses = [normalise(each) for each in kubo] or sorted(
-        {address for room in home.rooms() for address in policy_of(home, room).stores}
-    )
+    addresses = addresses_of(home, kubo)
     token = token or os.environ.get("IPFS_LOGS_TOKEN")
     code = 0
-    repairs = asyncio.run(_repair(home, addresses, token)) if mending else []
+    repairs = asyncio.run(_repair(home, addresses.all, token)) if mending else []
     for each in [*repairs, *_checks(home, addresses, token)]:
         if each.state == "fail" and code != 4:
             code = 4 if each.check == "store" else 2
@@ -82,7 +80,7 @@ def command(place: Place, kubo: tuple[str, ...], token: str | None, mending: boo
     return code
 
 
-def _checks(home: Home, addresses: list[str], token: str | None) -> Iterator[_Check]:
+def _checks(home: Home, addresses: Addresses, token: str | None) -> Iterator[_Check]:
     yield _home(home)
     yield _mount(home)
     yield _key(home)
@@ -96,10 +94,11 @@ def _checks(home: Home, addresses: list[str], token: str | None) -> Iterator[_Ch
         if each["archives_waiting"] and each["keeper"] is None:
             found = f"{several(each['archives_waiting'], 'archive')} in no batch yet, and nobody keeps this home"
             yield _Check(f"{each['subsystem']} archives", "warn", found, _SEALS)
-    if not addresses:
+    if not addresses.all:
         yield _Check("store", "ok", "none is configured: nothing leaves this machine")
-    for address in addresses:
-        yield _store(address, token)
+    for address in addresses.all:
+        check = _store(address, token)
+        yield check if addresses.variable is None else replace(check, found=f"{addresses.variable}: {check.found}")
 
 
 def _home(home: Home) -> _Check:
@@ -164,7 +163,7 @@ def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
     if orphans:
         state: Literal["ok", "warn"] = "warn" if alone else "ok"
         hint = _SEALS if alone else None
-        yield _Check(f"{room.name} spool", state, f"{orphans} segments whose program is gone", hint)
+        yield _Check(f"{room.name} spool", state, f"{several(orphans, 'segment')} whose program is gone", hint)
     kept = quarantine.listing(room.quarantine)
     if kept:
         named = ", ".join(kept[:_MOST_NAMED]) + (", …" if len(kept) > _MOST_NAMED else "")
@@ -198,7 +197,7 @@ def _damaged(room: Room, *, alone: bool) -> Iterator[_Check]:
         yield _Check(f"{room.name}{place} {each.kind}{number}", "fail" if severe else "warn", each.found, hint)
 
 
-async def _repair(home: Home, addresses: list[str], token: str | None) -> list[_Check]:
+async def _repair(home: Home, addresses: Sequence[str], token: str | None) -> list[_Check]:
     held = take_lock(home, "Stop it first: nothing is repaired under a keeper that works.")
     stores = []
     for address in addresses:

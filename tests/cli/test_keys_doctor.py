@@ -253,6 +253,39 @@ def test_doctor_asks_the_stores(home):
     assert (ended.code, states(ended)["store"]) == (4, "fail")
 
 
+def test_doctor_asks_the_stores_of_the_variable(home):
+    """Where none is configured, the stores of `IPFS_LOGS_KUBO` are asked, as `ship` does, and it is named."""
+    homes.make(home, 3)
+    ended = run("doctor", home=home, IPFS_LOGS_KUBO="http://127.0.0.1:9")
+    store = found(ended, "store")
+    assert (4, "fail") == (ended.code, store["state"])
+    assert store["found"].startswith("IPFS_LOGS_KUBO: http://127.0.0.1:9: ")
+    ended = run("doctor", home=home, IPFS_LOGS_KUBO="memory:a memory:b")
+    told = [each["found"] for each in ended.objects if each["check"] == "store"]
+    assert ["IPFS_LOGS_KUBO: memory 1 at memory:a", "IPFS_LOGS_KUBO: memory 1 at memory:b"] == [
+        each.partition(",")[0] for each in told
+    ]
+
+
+def test_repair_asks_the_stores_of_the_variable(home):
+    """What a store of `IPFS_LOGS_KUBO` has comes back from it, where none is configured."""
+    homes.make(home, 3)
+    homes.ship(home, "memory:variable")
+    path = homes.room(home).current.batches / "000" / "000000.car"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-10] + bytes([whole[-10] ^ 1]) + whole[-9:])
+    assert 0 == run("doctor", "--repair", home=home, IPFS_LOGS_KUBO="memory:variable").code
+    assert whole == path.read_bytes()
+
+
+def test_doctor_counts_segments(home):
+    """One segment is one segment."""
+    homes.log(home, range(1))
+    assert "1 segment whose program is gone" == found(run("doctor", home=home), "audit spool")["found"]
+    homes.log(home, range(1))
+    assert "2 segments whose program is gone" == found(run("doctor", home=home), "audit spool")["found"]
+
+
 def test_doctor_of_kubo(home, kubo):
     """A real daemon answers with its version."""
     homes.make(home, 3)
