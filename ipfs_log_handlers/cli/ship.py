@@ -8,11 +8,13 @@ from typing import Any, Final
 
 import click
 
+from ipfs_log_handlers.cli.addresses import NONE, addresses_of, given_addresses
 from ipfs_log_handlers.cli.common import Place, verb
 from ipfs_log_handlers.cli.output import bar, complain, neutral, put_json, several
 from ipfs_log_handlers.cli.work import Shipping, follow, retry_set_aside
+from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.keeper.ship import Delivered
-from ipfs_log_handlers.stores.address import normalise
+from ipfs_log_handlers.status import status
 
 __all__ = ["command"]
 
@@ -38,25 +40,49 @@ def command(
     timeout: float,
     again: bool,  # noqa: FBT001
 ) -> int:
-    """Seal what waits, then ship it to the stores given or configured.
+    """Seal what waits, then ship it to the stores of --kubo, else the configured ones, else IPFS_LOGS_KUBO.
 
-    Exit code 0 when nothing is left, 4 when something is. Where another process keeps the home, it is asked to do it.
+    Exit code 0 when nothing is left, 4 when something is, 2 when there is no store: what waits is sealed all the same.
+    Where another process keeps the home, it is asked to do it.
     """
     if not timeout >= 0:
         raise click.UsageError("--timeout takes seconds, 0 or more")
     home = place.home
-    given = tuple(dict.fromkeys(map(normalise, kubo))) or None
+    given = given_addresses(kubo)
     shown = _Shown(json=place.json)
     if again:
         retry_set_aside(home, given)
     if following:
         return follow(home, given, token, shown.delivered)
-    shipping = Shipping(home, given, token, shown.delivered)
-    shipping.need_stores()
+    stores = addresses_of(home, kubo)
+    shipping = Shipping(home, stores.instead, token, shown.delivered)
+    if not stores.all:
+        return _seal(place, home, shipping, timeout)
     with shown.watching(shipping):
         code = shipping.run(timeout)
     shown.end(shipping)
     return code
+
+
+def _seal(place: Place, home: Home, shipping: Shipping, timeout: float) -> int:
+    """Seal what waits where nothing can be shipped; the exit code says that this was not what was asked for."""
+    before = status(home.path)
+    code = shipping.run(timeout)
+    after = status(home.path)
+    records = _sum(after, "sealed") - _sum(before, "sealed")
+    archives = max(0, _sum(before, "archives_waiting") - _sum(after, "archives_waiting"))
+    if place.json:
+        put_json({"sealed": records, "archives": archives, "shipped": 0})
+    done = several(records, "record") + (f" and {several(archives, 'archive')}" if archives else "")
+    complain(f"{done} sealed; nothing shipped: {NONE}")
+    if code == 0:
+        return 2
+    complain(shipping.why())
+    return code
+
+
+def _sum(found: list[dict[str, Any]], name: str) -> int:
+    return sum(each[name] for each in found)
 
 
 class _Shown:

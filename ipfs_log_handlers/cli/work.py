@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
-
-import click
 
 from ipfs_log_handlers.cli.common import take_lock
 from ipfs_log_handlers.errors import FormatError
@@ -40,7 +37,7 @@ class Shipping:
 
     Args:
         home: the home.
-        given: addresses in place of the configured ones.
+        given: addresses in place of the configured ones; `()` seals only.
         token: their credential.
         told: called for each batch that a store confirmed.
     """
@@ -57,22 +54,6 @@ class Shipping:
         self._candidate = Candidate(home, NoGuest(token).token)
         self._keeper_elsewhere: str | None = None
         self._marks: dict[tuple[str, str], Mark] = {}
-
-    def need_stores(self) -> None:
-        """Check that there is somewhere to ship to.
-
-        Raises:
-            click.UsageError: there is not.
-        """
-        if self._given is None and os.environ.get("IPFS_LOGS_KUBO") and not self._configured():
-            from ipfs_log_handlers.stores.address import normalise
-
-            self._given = tuple(map(normalise, os.environ["IPFS_LOGS_KUBO"].replace(",", " ").split()))
-        if not (self._given or self._configured()):
-            raise click.UsageError("no store is configured; name one with --kubo")
-
-    def _configured(self) -> set[str]:
-        return {address for room in self._home.rooms() for address in policy_of(self._home, room).stores}
 
     def run(self, timeout: float) -> int:
         """Ship until nothing is left, or nothing has gone well for `timeout` seconds; the exit code."""

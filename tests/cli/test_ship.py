@@ -19,6 +19,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
 from ipfs_log_handlers.testing import FakeDaemon
+from tests.archived import archiver, facts
 from tests.cli.running import on_terminal, run, start
 from tests.reading import homes
 from tests.workshop import wait_until
@@ -93,13 +94,87 @@ def test_store_from_the_environment(home):
     assert len(MemoryStore.named("environment").shipments) == 1
 
 
-def test_no_store_is_a_usage_error(home):
-    """Without any store there is nothing to do, and that is said."""
-    homes.log(home, range(5))
-    ended = run("ship", home=home)
-    assert ended.code == 2
-    assert "--kubo" in ended.err
-    assert run("ship", "--kubo", "no address", home=home).code == 2
+class TestWithoutAStore:
+    """Nothing can be shipped: what waits is sealed, and the exit code is that of a configuration that lacks one."""
+
+    said = "nothing shipped: no store is configured (--kubo or IPFS_LOGS_KUBO)"
+
+    def test_what_waits_is_sealed(self, home):
+        """The records that were sealed are counted, as text and as JSON; a second time there are none."""
+        homes.log(home, range(25))
+        ended = run("ship", home=home)
+        assert (2, [{"sealed": 25, "archives": 0, "shipped": 0}]) == (ended.code, ended.objects)
+        assert f"ipfs-logs: error: 25 records sealed; {self.said}\n" == ended.err
+        assert (25, 25, 0) == counts(home)
+        again = run("ship", "-o", "text", home=home)
+        assert (2, "") == (again.code, again.out)
+        assert f"ipfs-logs: error: 0 records sealed; {self.said}\n" == again.err
+
+    def test_archives_too(self, home):
+        """An archive that waited is counted beside the records."""
+        homes.log(home, range(1))
+        archiver(home, "audit").put_bytes(b"x", facts)
+        ended = run("ship", home=home)
+        assert [{"sealed": 1, "archives": 1, "shipped": 0}] == ended.objects
+        assert f"1 record and 1 archive sealed; {self.said}" in ended.err
+
+    def test_beside_a_program_that_keeps(self, home):
+        """Where a program keeps the home, it is asked, and what it has sealed meanwhile is counted."""
+        handler = IPFSHandler("audit", home=home, batch={"records": 10, "seconds": 3600})
+        handler.handle(homes.record(0))
+        wait_until(lambda: lock.holder(Home(home)) is not None)
+        assert (1, 0, 0) == counts(home)
+        ended = run("ship", home=home)
+        assert (2, [{"sealed": 1, "archives": 0, "shipped": 0}]) == (ended.code, ended.objects)
+        handler.close()
+
+    def test_what_cannot_be_sealed(self, home):
+        """What is still left is told with its reason, and the exit code is that of something left."""
+        homes.make(home, 1)
+        homes.log(home, range(2))
+        Home(home).key.write_bytes(b"junk\n")
+        ended = run("ship", "--timeout", "0", home=home)
+        assert (4, [{"sealed": 0, "archives": 0, "shipped": 0}]) == (ended.code, ended.objects)
+        assert "audit, not sealed first: " in ended.err
+        assert "not a signing key" in ended.err
+
+
+class TestAddresses:
+    """Which stores count: those of `--kubo`, else the configured ones, else `IPFS_LOGS_KUBO`."""
+
+    @pytest.mark.parametrize("verb", ["ship", "doctor"])
+    @pytest.mark.parametrize(
+        ("args", "variable", "where"),
+        [(("--kubo", "foo"), "memory:x", "--kubo"), ((), "memory:x foo", "IPFS_LOGS_KUBO")],
+    )
+    def test_no_address(self, home, verb, args, variable, where):
+        """What is no address is named with the place that has it, and nothing is done."""
+        homes.log(home, range(5))
+        ended = run(verb, *args, home=home, IPFS_LOGS_KUBO=variable)
+        assert (2, "") == (ended.code, ended.out)
+        assert ended.err.startswith(f"ipfs-logs: error: {where}: ")
+        assert "not the address of a store" in ended.err
+        assert "'foo'" in ended.err
+        assert (5, 0, 0) == counts(home)
+
+    def test_the_port_of_an_address(self, home):
+        """An error that names the host is told under the name of the variable, too."""
+        homes.log(home, range(1))
+        ended = run("ship", home=home, IPFS_LOGS_KUBO="http://box:99999")
+        assert ended.err.startswith("ipfs-logs: error: IPFS_LOGS_KUBO: ")
+
+    def test_a_store_that_is_named_twice(self, home):
+        """It counts once."""
+        homes.log(home, range(5))
+        ended = run("ship", "--timeout", "1", home=home, IPFS_LOGS_KUBO="memory:twice,memory:twice")
+        assert (0, 1) == (ended.code, len(ended.objects))
+
+    @pytest.mark.parametrize("verb", ["ship", "doctor"])
+    def test_a_variable_that_does_not_count(self, home, verb):
+        """Beside a store that is given or configured the variable is not even read."""
+        homes.log(home, range(5), kubo="memory:configured-here")
+        assert 0 == run(verb, home=home, IPFS_LOGS_KUBO="foo").code
+        assert 0 == run(verb, "--kubo", "memory:given-here", home=home, IPFS_LOGS_KUBO="foo").code
 
 
 @pytest.mark.parametrize("seconds", ["nan", "-1"])
