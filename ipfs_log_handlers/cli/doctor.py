@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import Final, Literal
 
 import click
@@ -17,10 +18,11 @@ from ipfs_log_handlers.cli.common import Place, take_lock, verb
 from ipfs_log_handlers.cli.output import neutral, put_json, several, size
 from ipfs_log_handlers.errors import ConfigurationError, HomeError, StoreError
 from ipfs_log_handlers.home import disk, keys, lock, quarantine, segments
+from ipfs_log_handlers.home.batch_files import BatchFiles
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.keeper.repair import repair, repair_key
-from ipfs_log_handlers.reading.damage import find, leftovers
-from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, signers
+from ipfs_log_handlers.keeper.repair import Repair, repair, repair_key
+from ipfs_log_handlers.reading.damage import Damage, find, leftovers
+from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, signers, titles
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores import StoreInfo, open_store
 
@@ -68,8 +70,9 @@ def command(place: Place, kubo: tuple[str, ...], token: str | None, mending: boo
     addresses = addresses_of(home, kubo)
     token = token or os.environ.get("IPFS_LOGS_TOKEN")
     code = 0
-    repairs = asyncio.run(_repair(home, addresses.all, token)) if mending else []
-    for each in [*repairs, *_checks(home, addresses, token)]:
+    repairs = asyncio.run(_repair(home, addresses.all, token)) if mending else None
+    done = [_Check(f"repair {each.what}", "ok" if each.done else "fail", each.told) for each in repairs or ()]
+    for each in chain(done, _checks(home, addresses, token, repairs)):
         if each.state == "fail" and code != 4:
             code = 4 if each.check == "store" else 2
         if place.json:
@@ -80,7 +83,7 @@ def command(place: Place, kubo: tuple[str, ...], token: str | None, mending: boo
     return code
 
 
-def _checks(home: Home, addresses: Addresses, token: str | None) -> Iterator[_Check]:
+def _checks(home: Home, addresses: Addresses, token: str | None, repairs: Sequence[Repair] | None) -> Iterator[_Check]:
     yield _home(home)
     yield _mount(home)
     yield _key(home)
@@ -88,6 +91,8 @@ def _checks(home: Home, addresses: Addresses, token: str | None) -> Iterator[_Ch
     yield _keeper(home)
     for room in home.rooms():
         yield from _room(room, alone=lock.holder(home) is None)
+        yield from _damaged(room, repairs, alone=lock.holder(home) is None, stores=bool(addresses.all))
+        yield from _set_aside(room)
     for each in status(home.path):
         for warning in each["warnings"]:
             yield _Check(f"{each['subsystem']} spool", "warn", warning, _WARNED)
@@ -170,34 +175,53 @@ def _room(room: Room, *, alone: bool) -> Iterator[_Check]:
         yield _Check(
             f"{room.name} quarantine", "warn", f"{len(kept)} damaged: {named}", f"They are kept in {room.quarantine}"
         )
-    yield from _damaged(room, alone=alone)
-    for log in logs_of(room):
+
+
+def _set_aside(room: Room) -> Iterator[_Check]:
+    logs = logs_of(room)
+    called = titles(logs)
+    for log in logs:
         for mark in confirmed(log, 1).marks:
             for each in mark.aside:
                 yield _Check(
-                    f"{room.name} set aside",
+                    f"{called[log.shelf.path]} set aside",
                     "warn",
                     f"batch {each.index} at {mark.address}: {each.reason}",
                     "When its cause is gone, `ipfs-logs ship --retry-set-aside` sends it again.",
                 )
 
 
-def _damaged(room: Room, *, alone: bool) -> Iterator[_Check]:
-    for each in [*find(room), *(leftovers(room) if alone else ())]:
-        place = "" if each.shelf.path == room.path else f" {each.shelf.path.name}"
-        number = "" if each.index is None else f" {each.index}"
-        severe = each.kind in ("batch", "head")
-        hint = "Run `ipfs-logs doctor --repair`." if alone or severe else None
+def _damaged(room: Room, repairs: Sequence[Repair] | None, *, alone: bool, stores: bool) -> Iterator[_Check]:
+    for each in chain(find(room), leftovers(room) if alone else ()):
+        hint: str | None = "Run `ipfs-logs doctor --repair`." if alone else None
         if each.kind == "segment":
             hint = "Every other line is whole: the next keeper seals those, and puts these bytes into quarantine/."
-        if each.kind == "head" and not place:
-            hint = (
-                "The next keeper begins a new log after this one; before it, `ipfs-logs doctor --repair` rebuilds it."
-            )
-        yield _Check(f"{room.name}{place} {each.kind}{number}", "fail" if severe else "warn", each.found, hint)
+        elif each.kind in ("batch", "head"):
+            current = each.shelf.path == room.path
+            hint = _cure(each, current=current, stores=stores) if repairs is None else _rest(each, repairs)
+        yield _Check(each.title, "fail" if each.kind in ("batch", "head") else "warn", each.found, hint)
 
 
-async def _repair(home: Home, addresses: Sequence[str], token: str | None) -> list[_Check]:
+def _cure(each: Damage, *, current: bool, stores: bool) -> str:
+    """What to do about a damaged batch or head."""
+    if each.kind == "head" and current:
+        return "The next keeper begins a new log after this one; before it, `ipfs-logs doctor --repair` rebuilds it."
+    if each.kind == "batch" and not stores:
+        return "Run `ipfs-logs doctor --repair`, with --kubo where a store has this batch."
+    return "Run `ipfs-logs doctor --repair`."
+
+
+def _rest(each: Damage, repairs: Sequence[Repair]) -> str:
+    """What to do about a batch or head that is damaged after a repair: another repair alone would do no more."""
+    if each.kind == "head":
+        return "It can be rebuilt when every batch of its log can be read."
+    files = " and ".join(map(str, BatchFiles(each.shelf.batches).files(each.index or 0)))
+    lost = [one for one in repairs if not one.done and one.damage is not None and one.damage.kind == "batch"]
+    others = "; all other batches are whole" if len(lost) == 1 else ""
+    return f"Name a store that has it with --kubo, or restore {files} from a copy{others}."
+
+
+async def _repair(home: Home, addresses: Sequence[str], token: str | None) -> list[Repair]:
     held = take_lock(home, "Stop it first: nothing is repaired under a keeper that works.")
     stores = []
     for address in addresses:
@@ -211,7 +235,7 @@ async def _repair(home: Home, addresses: Sequence[str], token: str | None) -> li
         for store in stores:
             await store.close()
         held.release()
-    return [_Check(f"repair {each.what}", "ok" if each.done else "fail", each.told) for each in done if each]
+    return [each for each in done if each is not None]
 
 
 def _orphans(room: Room) -> int:

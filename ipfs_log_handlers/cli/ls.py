@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,9 @@ from ipfs_log_handlers.home.layout import Home, Room
 from ipfs_log_handlers.reading.logs import confirmed, logs_of, policy_of
 
 __all__ = ["command"]
+
+_COLUMNS: Final = ("BATCH", "SEALED", "RECORDS", "SIZE", "RAW", "STATE", "MANIFEST")
+_FLUSH_RIGHT: Final = ("BATCH", "RECORDS", "SIZE", "RAW")
 
 
 @click.command("ls")
@@ -35,14 +38,10 @@ def command(place: Place, subsystems: tuple[str, ...]) -> int:
             put_json(each)
             shown += 1
     else:
-        rows = [_row(each) for each in found]
-        shown = len(rows)
-        if rows:
-            table(
-                ("SUBSYSTEM", "BATCH", "SEALED", "RECORDS", "SIZE", "RAW", "STATE", "MANIFEST"),
-                rows,
-                right=(1, 3, 4, 5),
-            )
+        batches = list(found)
+        shown = len(batches)
+        if batches:
+            _print(batches)
     for trouble in damaged:
         complain(trouble)
     return 5 if damaged else 0 if shown else 1
@@ -79,9 +78,17 @@ def _batches(home: Home, room: Room, damaged: list[str]) -> Iterator[dict[str, A
             }
 
 
-def _row(each: dict[str, Any]) -> tuple[str, ...]:
+def _print(batches: list[dict[str, Any]]) -> None:
+    """Print a table; it tells logs apart, by the end of their names, where a subsystem has more than one."""
+    logs = {(each["subsystem"], each["log"]) for each in batches}
+    several = len(logs) > len({subsystem for subsystem, _ in logs})
+    head = ("SUBSYSTEM", *(["LOG"] if several else []), *_COLUMNS)
+    rows = [(each["subsystem"], *([each["log"][-8:]] if several else []), *_cells(each)) for each in batches]
+    table(head, rows, right=map(head.index, _FLUSH_RIGHT))
+
+
+def _cells(each: dict[str, Any]) -> tuple[str, ...]:
     return (
-        each["subsystem"],
         str(each["index"]),
         moment(each["sealed"]),
         "archive" if each["encoding"] == UNIXFS else count(each["records"]),

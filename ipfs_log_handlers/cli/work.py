@@ -21,7 +21,7 @@ from ipfs_log_handlers.keeper.loop import Keeper, NoGuest
 from ipfs_log_handlers.keeper.seal import LostLockError
 from ipfs_log_handlers.keeper.ship import Delivered
 from ipfs_log_handlers.keeper.spool import Spool
-from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of
+from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of, titles
 
 __all__ = ["Shipping", "follow", "retry_set_aside"]
 
@@ -109,9 +109,11 @@ class Shipping:
         for room in self._home.rooms():
             if self._unsealed(room):
                 yield f"{room.name}, not sealed"
-            for log in logs_of(room):
+            logs = logs_of(room)
+            called = titles(logs)
+            for log in logs:
                 for index in self._missing(room, log):
-                    yield f"{room.name} batch {index}"
+                    yield f"{called[log.shelf.path]} batch {index}"
 
     def _worth_trying(self) -> bool:
         """Whether anything is left but batches that their stores have refused for good."""
@@ -156,11 +158,12 @@ class Shipping:
         return f"{self.left()} not shipped, {first} first: {reasons[0] if reasons else 'time is over'}"
 
     def _told_by_marks(self) -> Iterator[str]:
-        for room, _, mark in self._all_marks():
+        for room, log, mark in self._all_marks():
             if mark.trouble is not None:
                 yield f"{mark.address}: {mark.trouble.message}"
             for each in mark.aside:
-                yield f"{room.name} batch {each.index} is set aside: {each.reason}"
+                title = titles(logs_of(room)).get(log.shelf.path, room.name)
+                yield f"{title} batch {each.index} is set aside: {each.reason}"
 
     def _all_marks(self) -> Iterator[tuple[Room, Log, Mark]]:
         for room in self._home.rooms():

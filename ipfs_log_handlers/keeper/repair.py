@@ -44,6 +44,8 @@ class Repair:
     """Whether it is whole again."""
     told: str
     """What was done, or why it could not be."""
+    damage: Damage | None = None
+    """The file that was damaged, where it belongs to a subsystem."""
 
 
 def repair_key(lock: KeeperLock) -> Repair | None:
@@ -105,9 +107,7 @@ class _Room:
             self._key = keys.load(home)
 
     def _told(self, each: Damage, *, done: bool, told: str) -> Repair:
-        place = "" if each.shelf.path == self._room.path else f" {each.shelf.path.name}"
-        number = "" if each.index is None else f" {each.index}"
-        return Repair(what=f"{self._room.name}{place} {each.kind}{number}", done=done, told=told)
+        return Repair(what=each.title, done=done, told=told, damage=each)
 
     def clear(self, each: Damage) -> Repair:
         """Put a temporary file aside."""

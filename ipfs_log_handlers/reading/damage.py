@@ -18,7 +18,7 @@ from ipfs_log_handlers.home import disk, head, segments, settings, shipped
 from ipfs_log_handlers.home.layout import Room, Shelf
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.reading.batch import OpenBatch, open_batch
-from ipfs_log_handlers.reading.logs import Log, logs_of
+from ipfs_log_handlers.reading.logs import Log, logs_of, titles
 from ipfs_log_handlers.reading.spooled import pieces
 
 __all__ = ["Damage", "damaged_batches", "find", "leftovers"]
@@ -30,14 +30,21 @@ class Damage:
 
     kind: Literal["batch", "head", "mark", "settings", "segment", "leftover"]
     """What it is: `leftover` is a temporary file of a process that was killed."""
+    log: str
+    """What the log that it belongs to is called: its subsystem, with part of its name where there are several."""
     shelf: Shelf
-    """The log that it belongs to."""
+    """The files of that log."""
     path: Path
     """The file."""
     found: str
     """In words."""
     index: int | None = None
     """Which batch."""
+
+    @property
+    def title(self) -> str:
+        """What it is called: `audit batch 0`."""
+        return f"{self.log} {self.kind}" + ("" if self.index is None else f" {self.index}")
 
 
 def find(room: Room) -> Iterator[Damage]:
@@ -49,31 +56,41 @@ def find(room: Room) -> Iterator[Damage]:
     try:
         settings.read(room.settings)
     except FormatError as error:
-        yield Damage(kind="settings", shelf=room.current, path=room.settings, found=str(error))
+        yield Damage(kind="settings", log=room.name, shelf=room.current, path=room.settings, found=str(error))
     except FileNotFoundError:
         pass
-    for log in logs_of(room):
+    logs = logs_of(room)
+    called = titles(logs)
+    for log in logs:
+        title = called[log.shelf.path]
         trouble = log.trouble
         if log.sealed is None and trouble is None and log.shelf.path != room.path:
             trouble = "the head is missing beside batches"
         if trouble is not None:
-            yield Damage(kind="head", shelf=log.shelf, path=log.shelf.head, found=trouble)
-        yield from damaged_batches(log)
+            yield Damage(kind="head", log=title, shelf=log.shelf, path=log.shelf.head, found=trouble)
+        yield from damaged_batches(log, title)
     for shelf in room.shelves():
-        yield from _marks(shelf)
+        yield from _marks(shelf, called.get(shelf.path, room.name))
     yield from _segments(room)
 
 
 def leftovers(room: Room) -> Iterator[Damage]:
     """Temporary files; a live keeper has some too, so nobody may be the keeper now."""
+    called = titles(logs_of(room))
     for shelf in room.shelves():
+        title = called.get(shelf.path, room.name)
         places = [shelf.path, shelf.shipped, *sorted(path for path in shelf.batches.glob("*") if path.is_dir())]
         for path in (each for place in places for each in sorted(place.glob("*.tmp"))):
-            yield Damage(kind="leftover", shelf=shelf, path=path, found="left by a process that was killed")
+            yield Damage(kind="leftover", log=title, shelf=shelf, path=path, found="left by a process that was killed")
 
 
-def damaged_batches(log: Log) -> Iterator[Damage]:
-    """The batches of one log that are missing, cut, or have a block that is not what its CID names."""
+def damaged_batches(log: Log, title: str) -> Iterator[Damage]:
+    """The batches of one log that are missing, cut, or have a block that is not what its CID names.
+
+    Args:
+        log: the log.
+        title: what it is called.
+    """
     marks = [mark for mark in shipped.load_all(log.shelf.shipped).values() if mark.log == log.name]
     for index in range(log.newest + 1):
         path = log.batches.file(index)
@@ -85,7 +102,7 @@ def damaged_batches(log: Log) -> Iterator[Damage]:
         except (FormatError, VerificationError, OSError) as error:
             trouble = str(error)
         if trouble:
-            yield Damage(kind="batch", shelf=log.shelf, path=path, found=trouble, index=index)
+            yield Damage(kind="batch", log=title, shelf=log.shelf, path=path, found=trouble, index=index)
 
 
 def _trouble(batch: OpenBatch, log: Log, index: int, *, confirmed: bool) -> str | None:
@@ -105,14 +122,15 @@ def _trouble(batch: OpenBatch, log: Log, index: int, *, confirmed: bool) -> str 
     return f"block {missing[0]} is missing" if missing else None
 
 
-def _marks(shelf: Shelf) -> Iterator[Damage]:
+def _marks(shelf: Shelf, title: str) -> Iterator[Damage]:
     with suppress(FileNotFoundError):
         for name in sorted(os.listdir(shelf.shipped)):
             if not name.endswith(".tmp"):
                 try:
                     Mark.decode(disk.read(shelf.shipped / name))
                 except FormatError as error:
-                    yield Damage(kind="mark", shelf=shelf, path=shelf.shipped / name, found=str(error))
+                    path = shelf.shipped / name
+                    yield Damage(kind="mark", log=title, shelf=shelf, path=path, found=str(error))
 
 
 def _segments(room: Room) -> Iterator[Damage]:
@@ -127,4 +145,4 @@ def _segments(room: Room) -> Iterator[Damage]:
             for piece in pieces(path, consumed.get(str(name), 0)):
                 if piece.kind == "damage":
                     found = f"bytes {piece.start} to {piece.end} of {name} are no line"
-                    yield Damage(kind="segment", shelf=room.current, path=path, found=found)
+                    yield Damage(kind="segment", log=room.name, shelf=room.current, path=path, found=found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.checkpoint import key_name_of
@@ -19,7 +20,7 @@ from ipfs_log_handlers.home.segments import Header, SegmentName
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.home.shipped import Mark
 
-__all__ = ["Confirmed", "Log", "confirmed", "headers", "logs_of", "policy_of", "signers"]
+__all__ = ["Confirmed", "Log", "confirmed", "headers", "logs_of", "policy_of", "signers", "titles"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,12 @@ class Log:
     def batches(self) -> Batches:
         """Its batches."""
         return Batches(self.shelf.batches)
+
+    @property
+    def draw(self) -> str:
+        """The eight hex digits at the end of its name; empty when nothing tells them any more."""
+        former = self.shelf.path.name != self.subsystem
+        return (self.name or (self.shelf.path.name if former else ""))[-8:]
 
 
 def logs_of(room: Room) -> list[Log]:
@@ -77,6 +84,13 @@ def _log_on(room: Room, shelf: Shelf) -> Log | None:
     if trouble is None:
         return None
     return Log(subsystem=room.name, name="", shelf=shelf, newest=max(indexes, default=-1), sealed=None, trouble=trouble)
+
+
+def titles(logs: Sequence[Log]) -> dict[Path, str]:
+    """What people call the logs of one subsystem, by shelf: `audit`, or `audit 3e2c27c5` where there are several."""
+    return {
+        log.shelf.path: f"{log.subsystem} {log.draw or 'current'}" if len(logs) > 1 else log.subsystem for log in logs
+    }
 
 
 def signers(logs: Iterable[Log]) -> list[str]:
