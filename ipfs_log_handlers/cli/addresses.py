@@ -12,7 +12,7 @@ from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.reading.logs import policy_of
 from ipfs_log_handlers.stores.address import normalise
 
-__all__ = ["NONE", "VARIABLE", "Addresses", "addresses_of", "given_addresses"]
+__all__ = ["NONE", "VARIABLE", "Addresses", "addresses_of", "given_addresses", "named_addresses"]
 
 VARIABLE: Final = "IPFS_LOGS_KUBO"
 NONE: Final = f"no store is configured (--kubo or {VARIABLE})"
@@ -46,7 +46,7 @@ def addresses_of(home: Home, kubo: Iterable[str]) -> Addresses:
     configured = tuple(sorted({address for room in home.rooms() for address in policy_of(home, room).stores}))
     if configured:
         return Addresses(all=configured, instead=None)
-    named = _normalised(os.environ.get(VARIABLE, "").replace(",", " ").split(), VARIABLE)
+    named = named_addresses()
     return Addresses(all=named, instead=named, variable=VARIABLE if named else None)
 
 
@@ -57,6 +57,15 @@ def given_addresses(kubo: Iterable[str]) -> tuple[str, ...] | None:
         ConfigurationError: one of them is no address.
     """
     return _normalised(kubo, "--kubo") or None
+
+
+def named_addresses() -> tuple[str, ...]:
+    """What `IPFS_LOGS_KUBO` names, each once.
+
+    Raises:
+        ConfigurationError: one of them is no address.
+    """
+    return _normalised(os.environ.get(VARIABLE, "").replace(",", " ").split(), VARIABLE)
 
 
 def _normalised(texts: Iterable[str], where: str) -> tuple[str, ...]:

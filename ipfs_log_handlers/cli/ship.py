@@ -48,12 +48,11 @@ def command(
     if not timeout >= 0:
         raise click.UsageError("--timeout takes seconds, 0 or more")
     home = place.home
-    given = given_addresses(kubo)
     shown = _Shown(json=place.json)
     if again:
-        retry_set_aside(home, given)
+        retry_set_aside(home, given_addresses(kubo))
     if following:
-        return follow(home, given, token, shown.delivered)
+        return follow(home, kubo, token, shown.delivered)
     stores = addresses_of(home, kubo)
     shipping = Shipping(home, stores.instead, token, shown.delivered)
     if not stores.all:

@@ -7,10 +7,11 @@ import contextlib
 import functools
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from ipfs_log_handlers.cli.addresses import given_addresses, named_addresses
 from ipfs_log_handlers.cli.common import take_lock
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, lock, requests, shipped
@@ -280,18 +281,29 @@ def retry_set_aside(home: Home, given: tuple[str, ...] | None) -> None:
         held.release()
 
 
-def follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> int:
+def follow(home: Home, kubo: Sequence[str], token: str | None, told: Told) -> int:
     """Be the keeper until SIGINT or SIGTERM; wait for the lock while another process has it.
+
+    Args:
+        home: the home.
+        kubo: what `--kubo` gives; programs may configure stores, or others, while this runs.
+        token: the credential of the stores.
+        told: called for each batch that a store confirmed.
 
     Raises:
         HomeError: the home cannot be used.
+        ConfigurationError: what `--kubo` or `IPFS_LOGS_KUBO` gives is no address.
     """
+    given = given_addresses(kubo)
+    otherwise = () if given else named_addresses()
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_follow(home, given, token, told))
+        asyncio.run(_follow(home, given, otherwise, token, told))
     return 0
 
 
-async def _follow(home: Home, given: tuple[str, ...] | None, token: str | None, told: Told) -> None:
+async def _follow(
+    home: Home, given: tuple[str, ...] | None, otherwise: tuple[str, ...], token: str | None, told: Told
+) -> None:
     stopped = asyncio.Event()
     keeping: list[Keeper] = []
     candidate = Candidate(home, NoGuest(token).token)
@@ -310,7 +322,7 @@ async def _follow(home: Home, given: tuple[str, ...] | None, token: str | None, 
                 candidate.offer()
             else:
                 candidate.withdraw()
-                keeper = Keeper(held, NoGuest(token), stores=given, delivered=told)
+                keeper = Keeper(held, NoGuest(token), stores=given, otherwise=otherwise, delivered=told)
                 keeping.append(keeper)
                 try:
                     with contextlib.suppress(LostLockError):

@@ -106,6 +106,7 @@ class Keeper:
         lock: the home's lock, held; the caller releases it.
         guest: the program around it.
         stores: addresses to ship to in place of the configured ones.
+        otherwise: addresses to ship to for as long as no subsystem has one configured.
         delivered: called for each batch that a store confirmed.
     """
 
@@ -115,6 +116,7 @@ class Keeper:
         guest: Guest,
         *,
         stores: tuple[str, ...] | None = None,
+        otherwise: tuple[str, ...] = (),
         delivered: Callable[[Delivered], None] | None = None,
     ) -> None:
         self.home = lock.home
@@ -122,6 +124,7 @@ class Keeper:
         self._lock = lock
         self._guest = guest
         self._stores = stores
+        self._otherwise = otherwise
         self._delivered = delivered
         self._sealers: dict[str, Sealer] = {}
         self._retry: dict[str, float] = {}
@@ -319,7 +322,10 @@ class Keeper:
         if self._stores is not None:
             return self._stores
         sealer = self._sealers.get(room.name)
-        return sealer.policy.stores if sealer is not None else ()
+        if sealer is None:
+            return ()
+        configured = any(each.policy.stores for each in self._sealers.values())
+        return sealer.policy.stores if configured else self._otherwise
 
     def _rooms_of(self, address: str) -> list[Room]:
         return [room for room in self.home.rooms() if address in self._addresses(room)]

@@ -74,7 +74,7 @@ def start(*args: object, traced: bool = False, **options: Any) -> subprocess.Pop
     """Start it as a program; a traced one says on stderr when it has tried the keeper's lock."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
     whole = [sys.executable, "-c", TRACED, *map(str, args)] if traced else command(*args)
-    return subprocess.Popen(whole, env=environment(), **{**streams, **options})
+    return subprocess.Popen(whole, **{"env": environment(), **streams, **options})
 
 
 def on_terminal(*args: object) -> bytes:

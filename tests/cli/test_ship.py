@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from ipfs_log_handlers.stores.memory import MemoryStore
 from ipfs_log_handlers.testing import FakeDaemon
 from tests.archived import archiver, facts
 from tests.cli.running import on_terminal, run, start
+from tests.programs import environment
 from tests.reading import homes
 from tests.workshop import wait_until
 
@@ -283,6 +285,33 @@ def test_follow(home, daemon, number):
         out, err = process.communicate(timeout=10)
     assert (process.returncode, err) == (0, b"")
     assert len(out.splitlines()) == 2
+
+
+def test_follow_ships_where_the_variable_says(home, daemon):
+    """`--follow` obeys `IPFS_LOGS_KUBO` for as long as no program has configured a store, and then that one."""
+    home.mkdir(mode=0o700)
+    named = environment(IPFS_LOGS_KUBO=daemon.url)
+    with FakeDaemon() as configured, start("--home", home, "ship", "--follow", env=named) as process:
+        elsewhere = configured.url
+        lines = (json.loads(line) for line in process.stdout or ())
+        told = ((each["subsystem"], each["store"]) for each in lines)
+        homes.log(home, range(3), records=1)
+        first = next(told)
+        homes.log(home, range(3), "wal", kubo=elsewhere, records=1)
+        then = [next(told) for _ in range(3)]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert ("audit", daemon.url) == first
+    assert ("wal", elsewhere) in then
+    assert ("wal", daemon.url) not in then
+
+
+def test_follow_where_the_variable_is_wrong(home):
+    """A variable that names no store ends it at once, and says so."""
+    home.mkdir(mode=0o700)
+    ended = run("ship", "--follow", home=home, IPFS_LOGS_KUBO="foo")
+    assert 2 == ended.code
+    assert ended.err.startswith("ipfs-logs: error: IPFS_LOGS_KUBO: ")
 
 
 def test_follow_waits_for_the_lock(home, daemon):
