@@ -1,7 +1,8 @@
 """ipfs-logs: verbs over the library, one module each, imported when they are called.
 
-Stdout is data and nothing else; what went wrong is one line on stderr. Exit codes: 0 done, 1 no record, 2 usage or
-configuration, 3 verification failed, 4 not shipped or a store out of reach, 5 batches missing, 130 interrupted.
+Stdout is data and nothing else; what went wrong is one line on stderr, and without a verb the help stands there. Exit
+codes: 0 done, 1 no record, 2 usage or configuration, 3 verification failed, 4 not shipped or a store out of reach, 5
+batches missing, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ VERBS: Final = {
 }
 """Each verb and what it does, so that `--help` imports none of them."""
 
+_NO_ARGUMENTS: Final = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Carries the whole help; before 8.2 click prints that by itself, on stdout, and is content."""
+
 
 class _Verbs(click.Group):
     """A group whose commands are imported when they are called, and whose errors are one line."""
@@ -40,6 +44,20 @@ class _Verbs(click.Group):
             return None
         found: click.Command = importlib.import_module(f"ipfs_log_handlers.cli.{cmd_name}").command
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; of one that is not there, say which may be meant."""
+        if args[0] not in VERBS and not ctx.resilient_parsing:
+            import difflib  # only for who misspells
+
+            near = difflib.get_close_matches(args[0], VERBS, n=1)
+            ctx.fail(
+                f"no verb {args[0]!r}"
+                + (f". Did you mean {near[0]!r}?" if near else f"; there are: {', '.join(VERBS)}")
+            )
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -65,6 +83,9 @@ class _Verbs(click.Group):
 
         try:
             found = self._run(*args, **extra)
+        except _NO_ARGUMENTS as error:
+            click.echo(error.format_message(), err=True)
+            return 2
         except click.ClickException as error:
             return _complain(error.format_message(), 2)
         except (click.Abort, KeyboardInterrupt):

@@ -27,6 +27,14 @@ def test_help_is_the_golden_text(page):
     assert ended.out == (TEXTS / f"{page}.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("page", ["main", "keys"])
+def test_without_a_verb_the_help_is_shown(page):
+    """Without a verb the help is shown as it stands in `help/`; by click from 8.2 on as wrong usage, on stderr."""
+    ended = run(*PAGES[page][:-1], COLUMNS="100")
+    assert ended.out + ended.err == (TEXTS / f"{page}.txt").read_text(encoding="utf-8")
+    assert ended.code == (2 if ended.err else 0)
+
+
 def test_no_help_text_is_left_over():
     """Each golden text is that of a verb."""
     assert {path.stem for path in TEXTS.iterdir()} == PAGES.keys()

@@ -274,6 +274,21 @@ def test_wrong_usage(two, args):
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("stats", "no verb 'stats'. Did you mean 'status'?"),
+        ("shipp", "no verb 'shipp'. Did you mean 'ship'?"),
+        ("nonsense", "no verb 'nonsense'; there are: status, ls, cat, log, verify, archive, ship, doctor, keys"),
+        ("a\x1bb\nc", "no verb 'a\\x1bb\\nc'; there are: status, ls, cat, log, verify, archive, ship, doctor, keys"),
+    ],
+)
+def test_verb_that_is_not_there(home, verb, told):
+    """A verb that is not there is told with the one that may be meant, else with all there are."""
+    ended = run(verb, home=home)
+    assert (ended.code, ended.out, ended.err) == (2, "", f"ipfs-logs: error: {told}\n")
+
+
 def test_home_may_stand_behind_the_verb(two):
     """`--home` and `-o` are taken before the verb and behind it, and the one behind wins."""
     before = run("--home", two, "-o", "json", "ls")
