@@ -45,8 +45,8 @@ def command(
 ) -> int:
     """Records in log order, verified before they are printed; then those still in the spool.
 
-    A batch that cannot be shown is told on stderr, and those behind it go on: exit code 5 when it has left the home
-    and no store gave it, 3 when it is damaged.
+    What cannot be shown is told on stderr, and what is behind it goes on: exit code 5 when a batch has left the home
+    and no store gave it, 3 when a batch, or bytes of the spool, are damaged.
 
     With --archive, or the --cid of an archive, the bytes of an archived file, each block verified before it is
     printed; WHEN is 1.4, bafy…, 2026-03-02 or 2026-03-02T17:40. `ipfs-logs log` lists names and versions.

@@ -23,7 +23,8 @@ __all__ = ["command"]
 def command(place: Place, subsystems: tuple[str, ...], texts: tuple[str, ...]) -> int:
     """Check the whole chain of each log: signatures, hashes, order, counts.
 
-    Exit code 0 only when every log is as it was signed, 3 when one is not, 1 when there is none.
+    Exit code 0 only when every log is as it was signed, 3 when one is not, 1 when there is none. What was damaged
+    before it was sealed is in no batch: it is counted (as JSON, quarantined), and no problem.
     """
     home = place.home
     names = [room.name for room in chosen_rooms(home, subsystems)]
@@ -65,8 +66,15 @@ class _Watcher:
 def _print(report: Report) -> None:
     verdict = "ok" if report.ok else "NOT OK"
     absent = f", {several(report.absent, 'payload')} absent" if report.absent else ""
-    about = f"{several(report.batches, 'batch')}, {several(report.records, 'record')}{absent}"
+    about = f"{several(report.batches, 'batch')}, {several(report.records, 'record')}{absent}{_left_out(report)}"
     click.echo(neutral(f"{report.subsystem}: {verdict}: {about}: {report.log}"))
     for problem in report.problems:
         where = "log" if problem.batch is None else f"batch {problem.batch}"
         click.echo(neutral(f"  {where}: {problem.field}: expected {problem.expected}, found {problem.found}"))
+
+
+def _left_out(report: Report) -> str:
+    if not report.quarantined:
+        return ""
+    were = "was" if report.quarantined == 1 else "were"
+    return f"; {several(report.quarantined, 'damaged piece')} {were} left out before sealing (quarantine/)"

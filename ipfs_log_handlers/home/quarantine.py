@@ -10,7 +10,7 @@ from pathlib import Path
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.segments import SegmentName
 
-__all__ = ["count", "keep", "listing", "put"]
+__all__ = ["count", "keep", "listing", "pieces", "put"]
 
 
 def put(directory: Path, segment: SegmentName, descriptor: int, start: int, end: int) -> Path:
@@ -54,5 +54,11 @@ def listing(directory: Path) -> list[str]:
 
 
 def count(directory: Path) -> int:
-    """Damaged pieces in the quarantine."""
+    """Damaged pieces in the quarantine, and files that a repair has replaced."""
     return len(listing(directory))
+
+
+def pieces(directory: Path) -> int:
+    """The damaged pieces of segments alone: what `put` has kept."""
+    names = (name.rpartition(".") for name in listing(directory))
+    return sum(start.isdecimal() and SegmentName.parse(f"{segment}.seg") is not None for segment, _, start in names)

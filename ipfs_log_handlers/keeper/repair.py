@@ -212,7 +212,7 @@ class _Room:
             index=newest,
             block=last.head.encode(),
             consumed=Spool(self._room).offsets_behind(floors),
-            quarantined=quarantine.count(self._room.quarantine),
+            quarantined=quarantine.pieces(self._room.quarantine),
             machine=disk.machine_id(),
         )
         head.store(shelf.head, sealed)

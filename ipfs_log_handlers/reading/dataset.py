@@ -39,17 +39,21 @@ class Gap:
     """Records that could not be shown."""
 
     kind: Literal["absent", "damaged"]
-    """`absent`: the payload has left the home and no store gave it; `damaged`: it is not what was signed."""
+    """`absent`: the payload has left the home and no store gave it; `damaged`: it is not what was signed or written."""
     subsystem: str
     """Whose."""
     log: str
-    """In which log."""
+    """In which log; in the spool the newest there is, empty before the first batch."""
     index: int | None
-    """Which batch; `None`: the head of the log."""
+    """Which batch; `None`: the head of the log, or no batch yet."""
     reason: str
     """In words."""
+    segment: str | None = None
+    """Which segment of the spool, where the bytes are in no batch yet."""
 
     def __str__(self) -> str:
+        if self.segment is not None:
+            return f"{self.subsystem}: {self.reason}"
         batch = "" if self.index is None else f" batch {self.index}"
         return f"{self.subsystem}{batch} is {self.kind}: {self.reason}"
 
@@ -59,7 +63,7 @@ class Dataset:
 
     Args:
         home: the home.
-        on_gap: told of each batch that could not be shown; reading goes on behind it.
+        on_gap: told of each batch, and of each piece of the spool, that could not be shown; reading goes on behind it.
         token: credential for the stores that are asked for payloads which have left the home.
     """
 
@@ -87,10 +91,10 @@ class Dataset:
             sealed_only: leave out what is not in a batch yet.
         """
         room = self._home.room(subsystem)
-        walk = _Walk(room)
+        walk = _Walk(room, self._on_gap)
         while True:
             logs = logs_of(room)
-            walk.tell_troubles(logs, self._on_gap)
+            walk.tell_troubles(logs)
             if not (yield from self._sealed(walk, logs)):
                 continue
             if sealed_only:
@@ -118,7 +122,7 @@ class Dataset:
                     with suppress(FormatError, OSError):
                         facts = log.batches.facts(index)
                         if wanted in (facts.cid, facts.manifest.payload):
-                            return ((room.name, line) for line in self._batch(log, index, _Walk(room)))
+                            return ((room.name, line) for line in self._batch(log, index, _Walk(room, self._on_gap)))
         return None
 
     def _sealed(self, walk: _Walk, logs: list[Log]) -> Generator[bytes, None, bool]:
@@ -178,8 +182,9 @@ class Dataset:
 class _Walk:
     """How far one reading of a subsystem has come."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, on_gap: Callable[[Gap], None]) -> None:
         self._room = room
+        self._on_gap = on_gap
         self._rounds = 0
         self._told: set[str] = set()
         self._due = {str(name): _size(room, name) for name in segments.listing(room.spool)}
@@ -188,11 +193,18 @@ class _Walk:
         self.shown: dict[str, int] = {}
         """By writer: the last sequence number that was shown from the spool, or from a log without a head."""
 
-    def tell_troubles(self, logs: list[Log], on_gap: Callable[[Gap], None]) -> None:
+    def tell_troubles(self, logs: list[Log]) -> None:
         for log in logs:
-            if log.trouble is not None and log.shelf.path == self._room.path and log.name not in self._told:
-                self._told.add(log.name)
-                on_gap(Gap(kind="damaged", subsystem=log.subsystem, log=log.name, index=None, reason=log.trouble))
+            if log.trouble is not None and log.shelf.path == self._room.path:
+                self._tell(log.name, log.name, log.trouble)
+
+    def _tell(self, what: str, log: str, reason: str, segment: str | None = None) -> None:
+        """Tell of damage, once."""
+        if what not in self._told:
+            self._told.add(what)
+            subsystem = self._room.name
+            gap = Gap(kind="damaged", subsystem=subsystem, log=log, index=None, reason=reason, segment=segment)
+            self._on_gap(gap)
 
     def moved_since(self, logs: list[Log]) -> bool:
         """Whether the keeper has sealed something, or begun a new log, since `logs` were looked at."""
@@ -230,14 +242,18 @@ class _Walk:
         consumed = _consumed(logs)
         for name in names:
             try:
-                yield from self._segment(name, consumed.get(str(name), 0))
+                yield from self._segment(name, consumed.get(str(name), 0), logs[-1].name if logs else "")
             except FileNotFoundError:
                 if self.moved_since(logs):
                     return False
         return True
 
-    def _segment(self, name: SegmentName, offset: int) -> Iterator[bytes]:
+    def _segment(self, name: SegmentName, offset: int, log: str) -> Iterator[bytes]:
         for piece in pieces(self._room.spool / name.file_name, offset):
+            if piece.kind == "damage":
+                found = f"{piece.end - piece.start} bytes at {piece.start} of segment {name} are damaged and left out"
+                reason = f"{found}; `ipfs-logs doctor` tells more"
+                self._tell(f"{name} {piece.start}", log, reason, str(name))
             for line in piece.records:
                 seq = _seq(line)
                 if seq > self.shown.get(name.writer, 0):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import suppress
 
-from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.home.segments import Header, SegmentName
+from ipfs_log_handlers.home.segments import Header
 from ipfs_log_handlers.home.settings import Policy
 from ipfs_log_handlers.reading.logs import headers
+from ipfs_log_handlers.reading.spooled import is_written
 
 __all__ = ["disagreements"]
 
@@ -24,7 +22,7 @@ def disagreements(home: Home, room: Room) -> Iterator[str]:
     told = [(name, header, Policy.from_json(header.settings, default)) for name, header in headers(room)]
     if len({policy for _, _, policy in told}) < 2:
         return
-    live = [(header, policy) for name, header, policy in told if _is_written(room, name)]
+    live = [(header, policy) for name, header, policy in told if is_written(room.spool / name.file_name)]
     live.sort(key=lambda each: each[0].started)
     for setting in Policy.__slots__:
         values = {getattr(policy, setting): header for header, policy in live}
@@ -32,15 +30,6 @@ def disagreements(home: Home, room: Room) -> Iterator[str]:
             said = ", ".join(f"{_shown(value)} ({_who(header)})" for value, header in values.items())
             counts = _shown(getattr(live[-1][1], setting))
             yield f"live processes disagree on {setting}: {said}; the newest counts, {counts}"
-
-
-def _is_written(room: Room, name: SegmentName) -> bool:
-    with suppress(OSError):
-        descriptor = disk.open_locked(room.spool / name.file_name, os.O_RDONLY)
-        if descriptor is None:
-            return True
-        disk.close_locked(descriptor)
-    return False
 
 
 def _who(header: Header) -> str:

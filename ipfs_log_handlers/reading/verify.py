@@ -48,6 +48,8 @@ class Report:
     """Root of the tree over all manifests; `None` when one of them is not known."""
     absent: int = 0
     """Payloads that left the home by retention."""
+    quarantined: int = 0
+    """Damaged pieces of the spool that were left out before sealing, as the head counts them; no problem."""
     problems: list[Problem] = field(default_factory=list)
     """What is wrong."""
 
@@ -67,6 +69,7 @@ class Report:
             "tree_size": self.batches,
             "tree_root": self.tree_root.hex() if self.tree_root is not None else None,
             "absent": self.absent,
+            "quarantined": self.quarantined,
             "problems": [problem.as_json() for problem in self.problems],
         }
 
@@ -202,6 +205,7 @@ class _LogCheck:
                 progress(report.subsystem, index + 1, self.newest + 1)
         report.records = chain.records
         report.tree_root = chain.root
+        report.quarantined = self._quarantined(before)
         self._check_head(chain, before)
         self._check_around()
 
@@ -222,6 +226,13 @@ class _LogCheck:
         if wanted not in self._known:
             self._problems.add(None, "key", wanted, self._no_key)
         return self._known.get(wanted)
+
+    def _quarantined(self, before: _LogCheck | None) -> int:
+        """What this head has counted beyond the one before it, where nothing was counted anew in between."""
+        if self.sealed is None or (before is not None and before.sealed is None):
+            return 0
+        base = before.sealed.quarantined if before is not None and before.sealed is not None else 0
+        return max(0, self.sealed.quarantined - base)
 
     def _check_head(self, chain: Chain, before: _LogCheck | None) -> None:
         """The head file is that of the newest batch, and its sums are those of all batches."""

@@ -21,7 +21,9 @@ LS = {
     "subsystem", "log", "index", "cid", "payload", "records", "first", "last", "raw", "size", "encoding", "sealed",
     "state", "meta",
 }  # fmt: skip
-VERIFY = {"subsystem", "log", "ok", "batches", "records", "tree_size", "tree_root", "absent", "problems"}
+VERIFY = {
+    "subsystem", "log", "ok", "batches", "records", "tree_size", "tree_root", "absent", "quarantined", "problems",
+}  # fmt: skip
 NASTY = "a\x1b[31mred\x1b]0;title\x07\x9b2J\u202eoverride\nnext\x7f\u2028 "
 
 
@@ -155,6 +157,20 @@ def test_cat_of_damage_goes_on(two):
     assert "audit batch 1 is damaged" in ended.err
 
 
+def test_cat_of_damage_in_the_spool(home):
+    """Bytes of the spool that are no line are told with their place, the rest is printed, and the exit code is 3."""
+    homes.log(home, range(3))
+    (segment,) = homes.room(home).spool.iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"did 0", b"dXd 0"))
+    ended = run("cat", "audit", home=home)
+    assert ended.code == 3
+    assert [each["number"] for each in ended.objects] == [1, 2]
+    (told,) = ended.err.splitlines()
+    assert told.startswith("ipfs-logs: error: audit: ")
+    assert told.endswith(f" of segment {segment.stem} are damaged and left out; `ipfs-logs doctor` tells more")
+    assert any(each["check"] == "audit segment" for each in run("doctor", home=home).objects)
+
+
 def test_cat_of_a_gap_is_partial(two):
     """A payload that has left the home, and that no store gives, is told, and the exit code is 5."""
     homes.strip(two, 0)
@@ -215,6 +231,20 @@ def test_verify_of_damage(two):
     assert text.code == 3
     assert "audit: NOT OK" in text.out
     assert "  batch 1: " in text.out
+
+
+def test_verify_tells_what_was_damaged_before_it_was_sealed(home):
+    """Damaged bytes of the spool are counted where they were left out; the log is ok without them."""
+    homes.log(home, range(3))
+    (segment,) = homes.room(home).spool.iterdir()
+    segment.write_bytes(segment.read_bytes().replace(b"did 0", b"dXd 0"))
+    homes.seal(home)
+    ended = run("verify", home=home)
+    assert (ended.code, ended.objects[0]["ok"], ended.objects[0]["quarantined"]) == (0, True, 1)
+    text = run("verify", "-o", "text", home=home).out
+    told = "audit: ok: 1 batch, 2 records; 1 damaged piece was left out before sealing (quarantine/): ipfs-logs/"
+    assert text.startswith(told)
+    assert run("cat", home=home).code == 0
 
 
 def test_verify_with_a_key(two, tmp_path):

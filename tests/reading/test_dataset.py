@@ -92,23 +92,54 @@ def test_lost_head_shows_each_record_once(home):
     assert [(gap.kind, gap.index) for gap in gaps] == [("damaged", None)]
 
 
-def test_torn_tail_is_ignored(home):
-    """Half a line at the end of a segment is no record."""
+HALF = b'0badc0de {"time":"2026'
+
+
+def test_torn_tail_is_no_record(home):
+    """Half a line at the end of a segment is no record: of a writer that lives not yet, of one that is gone damage."""
+    with homes.Writing(home) as writing:
+        writing.log(range(5))
+        (segment,) = homes.room(home).spool.iterdir()
+        with segment.open("ab") as stream:
+            stream.write(HALF)
+        assert read(home) == (list(range(5)), [])
+    found, (gap,) = read(home)
+
+    assert found == list(range(5))
+    assert (gap.kind, gap.index, gap.segment) == ("damaged", None, segment.stem)
+
+
+def test_damage_in_the_spool_is_told(home):
+    """A damaged line costs that record, and is told with its place, once; those behind it are shown."""
     homes.log(home, range(5))
     (segment,) = homes.room(home).spool.iterdir()
-    with segment.open("ab") as stream:
-        stream.write(b'0badc0de {"time":"2026')
+    whole = segment.read_bytes()
+    segment.write_bytes(whole.replace(b"did 2", b"did X"))
+    found, (gap,) = read(home)
 
-    assert read(home) == (list(range(5)), [])
+    assert found == [0, 1, 3, 4]
+    at = whole.rindex(b"\n", 0, whole.index(b"did 2")) + 1
+    size = whole.index(b"\n", at) + 1 - at
+    assert str(gap) == (
+        f"audit: {size} bytes at {at} of segment {segment.stem} are damaged and left out; `ipfs-logs doctor` tells more"
+    )
+    assert read(home, sealed_only=True) == ([], [])
 
 
-def test_damage_in_the_spool_is_passed_over(home):
-    """A damaged line costs that record; those behind it are shown."""
-    homes.log(home, range(5))
+def test_line_is_whole_when_its_writer_is_gone(home, monkeypatch):
+    """A last line that its writer finished before it went is a record, though it was half there when it was read."""
+    homes.log(home, range(3))
     (segment,) = homes.room(home).spool.iterdir()
-    segment.write_bytes(segment.read_bytes().replace(b"did 2", b"did X"))
+    whole = segment.read_bytes()
+    segment.write_bytes(whole[:-5])
+    real = spooled_module.is_written
 
-    assert read(home) == ([0, 1, 3, 4], [])
+    def finish_then_ask(path: Path) -> bool:
+        path.write_bytes(whole)
+        return real(path)
+
+    monkeypatch.setattr(spooled_module, "is_written", finish_then_ask)
+    assert read(home) == ([0, 1, 2], [])
 
 
 def test_line_being_written_is_waited_for(home):

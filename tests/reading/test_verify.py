@@ -21,6 +21,7 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.home.shipped import Mark
 from ipfs_log_handlers.reading.verify import Report, verify
+from tests.cli.running import run
 from tests.reading import homes
 
 
@@ -45,6 +46,40 @@ def three(home: Path) -> Path:
     """A home with three batches of ten records."""
     homes.make(home, 30)
     return home
+
+
+def damage_in_spool(home: Path, *numbers: int) -> None:
+    """Spoil some lines of the only segment, which must not stand side by side."""
+    (segment,) = homes.room(home).spool.iterdir()
+    data = segment.read_bytes()
+    for number in numbers:
+        data = data.replace(b"did %d" % number, b"dXd %d" % number)
+    segment.write_bytes(data)
+
+
+def test_damage_before_sealing_is_counted_once(home):
+    """Each log tells what was left out of it, not what was left out of the one before."""
+    homes.log(home, range(10))
+    damage_in_spool(home, 2, 5)
+    homes.seal(home)
+    homes.end(home)
+    homes.log(home, range(10, 20))
+    damage_in_spool(home, 15)
+    homes.seal(home)
+
+    assert [(each.ok, each.records, each.quarantined) for each in verify(Home(home))] == [(True, 8, 2), (True, 9, 1)]
+
+
+def test_replaced_files_are_not_counted(home):
+    """Damaged files that a repair has put into quarantine/ were left out of nothing."""
+    homes.log(home, range(10))
+    damage_in_spool(home, 2)
+    homes.seal(home)
+    homes.room(home).current.head.write_bytes(b"junk")
+
+    assert run("doctor", "--repair", home=home).code == 0
+    assert len(list(homes.room(home).quarantine.iterdir())) == 2
+    assert [(each.ok, each.quarantined) for each in verify(Home(home))] == [(True, 1)]
 
 
 def test_whole_log_is_ok(three):
