@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import time
 from typing import Any
 
 import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
 from ipfs_log_handlers.cli.output import age, count, neutral, put_bytes, put_json, several, size, table
+from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.openmetrics import render
 from ipfs_log_handlers.status import status
 
@@ -70,6 +72,26 @@ def _print(found: list[dict[str, Any]]) -> None:
             click.echo(neutral(f"{each['subsystem']}: {several(each['quarantined'], 'damaged piece')} in quarantine"))
         for warning in each["warnings"]:
             click.echo(neutral(f"{each['subsystem']}: warning: {warning}"))
+    for error, those in _errors(found).items():
+        click.echo(neutral(f"{', '.join(each['subsystem'] for each in those)}: {error}{_next_try(those)}"))
+
+
+def _errors(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """What went wrong last, each thing once, with the subsystems that say so."""
+    errors: dict[str, list[dict[str, Any]]] = {}
+    for each in found:
         if each["last_error"]:
-            retry = f" (next try {each['next_retry']})" if each["next_retry"] else ""
-            click.echo(neutral(f"{each['subsystem']}: {each['last_error']}{retry}"))
+            errors.setdefault(each["last_error"], []).append(each)
+    return errors
+
+
+def _next_try(those: list[dict[str, Any]]) -> str:
+    """When a store is tried again; no time that has passed, or that nobody keeps."""
+    moment = min((each["next_retry"] for each in those if each["next_retry"]), default=None)
+    if moment is None:
+        return ""
+    if those[0]["keeper"] is None:
+        return "; tried again at the next `ipfs-logs ship`, or start of the program"
+    if moment <= rfc3339(time.time_ns() // 1000):
+        return "; tried again just now"
+    return f"; next try {moment[:19]}Z"

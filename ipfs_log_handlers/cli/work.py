@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ipfs_log_handlers.cli.addresses import given_addresses, named_addresses
 from ipfs_log_handlers.cli.common import take_lock
+from ipfs_log_handlers.cli.output import several
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home import head, lock, requests, shipped
 from ipfs_log_handlers.home.layout import Home, Room
@@ -106,15 +107,16 @@ class Shipping:
         """How much is not shipped: batches, and subsystems with something unsealed."""
         return sum(1 for _ in self._left())
 
-    def _left(self) -> Iterator[str]:
+    def _left(self) -> Iterator[tuple[str, int | None]]:
+        """Subsystem and batch; `None` for something that is in no batch yet."""
         for room in self._home.rooms():
             if self._unsealed(room):
-                yield f"{room.name}, not sealed"
+                yield room.name, None
             logs = logs_of(room)
             called = titles(logs)
             for log in logs:
                 for index in self._missing(room, log):
-                    yield f"{called[log.shelf.path]} batch {index}"
+                    yield called[log.shelf.path], index
 
     def _worth_trying(self) -> bool:
         """Whether anything is left but batches that their stores have refused for good."""
@@ -152,16 +154,28 @@ class Shipping:
 
     def why(self) -> str:
         """Why something is left, in one sentence."""
-        first = next(self._left(), "nothing")
+        left = list(self._left())
+        if not left:
+            return "another process has just shipped what was left"
+        unsealed = sum(index is None for _, index in left)
+        counted = []
+        if unsealed:
+            counted.append(f"{several(unsealed, 'subsystem')} not sealed")
+        if len(left) > unsealed:
+            counted.append(f"{several(len(left) - unsealed, 'batch')} not shipped")
+        subsystem, index = left[0]
+        first = subsystem if index is None else f"{subsystem} batch {index}"
         reasons = [*self._troubles.values(), *self._told_by_marks()]
         if self._keeper_elsewhere is not None:
             reasons.append(self._keeper_elsewhere)
-        return f"{self.left()} not shipped, {first} first: {reasons[0] if reasons else 'time is over'}"
+        why = reasons[0] if reasons else "time is over"
+        return f"{' and '.join(counted)}, {first} first: {why}"
 
     def _told_by_marks(self) -> Iterator[str]:
         for room, log, mark in self._all_marks():
             if mark.trouble is not None:
-                yield f"{mark.address}: {mark.trouble.message}"
+                told = mark.trouble.message
+                yield told if told.startswith(mark.address) else f"{mark.address}: {told}"
             for each in mark.aside:
                 title = titles(logs_of(room)).get(log.shelf.path, room.name)
                 yield f"{title} batch {each.index} is set aside: {each.reason}"

@@ -78,12 +78,17 @@ def decode(raw: bytes) -> Line:
     kind, json = raw[8:_PREFIX], raw[_PREFIX:]
     covered = json if kind == RECORD else raw[8:]
     if kind not in _KINDS or not json:
-        raise FormatError("not a line of a segment", expected="8 hex digits, a kind, JSON", found=repr(raw[:16]))
+        raise FormatError("not a line of a segment", expected="8 hex digits, a kind, JSON", found=_shown(raw[:16]))
     if raw[:8] != b"%08x" % crc32(covered):
-        raise FormatError("checksum of a line does not hold", expected=f"{crc32(covered):08x}", found=repr(raw[:8]))
+        raise FormatError("checksum of a line does not hold", expected=f"{crc32(covered):08x}", found=_shown(raw[:8]))
     if json[:1] != b"{" or json[-1:] != b"}":
-        raise FormatError("a line does not hold a JSON object", found=repr(json[:16]))
+        raise FormatError("a line does not hold a JSON object", found=_shown(json[:16]))
     return Line(kind, json)
+
+
+def _shown(raw: bytes) -> str:
+    """Bytes that may be text, as text that shows what is none."""
+    return ascii(raw.decode("latin-1"))[1:-1] or "nothing"
 
 
 def records(block: bytes) -> tuple[list[bytes], int]:

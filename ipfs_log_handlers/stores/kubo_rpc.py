@@ -26,6 +26,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from ipfs_log_handlers.errors import ConfigurationError, FormatError, StoreError, StoreRefused, StoreUnavailable
 from ipfs_log_handlers.stores.address import AUTO, authorization, multiaddr_to_url
 from ipfs_log_handlers.stores.kubo_answers import MAX_LINE, failure
+from ipfs_log_handlers.stores.unreached import broken, said, untrusted
 
 if TYPE_CHECKING:
     from ipfs_log_handlers.stores import Shipment
@@ -222,6 +223,12 @@ class KuboRpc:
             if isinstance(error.found, str):  # a daemon, or a proxy before it, may repeat what it was sent
                 error.found = hidden(error.found.encode("utf-8", "replace"), self._authorization).decode()
             raise
+        except aiohttp.ServerTimeoutError as error:  # of all that is timed, only to connect is timed by itself
+            self.connected = False
+            least = min(CONNECT_S, limit_s)
+            raise StoreUnavailable(
+                f"nobody answers there (no connection within {least:.0f} s)", where=self.where
+            ) from error
         except asyncio.TimeoutError as error:
             self.connected = False
             raise StoreUnavailable(
@@ -231,10 +238,12 @@ class KuboRpc:
             ) from error
         except aiohttp.ClientSSLError as error:
             self.connected = False
-            raise StoreRefused("the daemon cannot be trusted over TLS", found=_said(error), where=self.where) from error
+            told, found, hint = untrusted(error)
+            raise StoreRefused(told, found=found, where=self.where, hint=hint) from error
         except (aiohttp.ClientError, OSError, EOFError) as error:
             self.connected = False
-            raise StoreUnavailable("the daemon cannot be reached", found=_said(error), where=self.where) from error
+            told, found = broken(error)
+            raise StoreUnavailable(told, found=found, where=self.where) from error
 
 
 async def read(response: aiohttp.ClientResponse, bound: int) -> bytes:
@@ -314,7 +323,7 @@ def _discover() -> str:
     except FileNotFoundError:
         return _DEFAULT_API
     except (OSError, ValueError) as error:
-        raise StoreRefused("the address of the daemon cannot be read", found=_said(error), where=path) from error
+        raise StoreRefused("the address of the daemon cannot be read", found=said(error), where=path) from error
     try:
         return multiaddr_to_url(text)
     except ConfigurationError as error:
@@ -340,10 +349,6 @@ def _read_token(token: str | None) -> str | None:
     except ValueError:
         why = "no token"
     raise StoreRefused("the token cannot be had", found=why, where=f"{kind}:{place}")
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def _own_version() -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ipfs_log_handlers.cli.output import age, neutral, safe_json, size
-from ipfs_log_handlers.home import keys, shipped
+from ipfs_log_handlers.home import keys, lock, shipped
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.home.shipped import Mark
+from ipfs_log_handlers.home.shipped import Mark, Trouble
 from tests.cli.running import command, on_terminal, run, start
 from tests.programs import environment
 from tests.reading import homes
@@ -272,6 +273,29 @@ def test_status_prints_each_subsystem(two):
     text = run("status", "-o", "text", home=two).out
     assert text.splitlines()[0].split()[:4] == ["SUBSYSTEM", "DURABLE", "SEALED", "SHIPPED"]
     assert "keeper: none is running" in text
+
+
+def test_status_tells_trouble_once(two):
+    """Subsystems with the same trouble at the same store share a line; the next try is a time to come, or an event."""
+    told = "http://127.0.0.1:9: nobody listens there (connection refused)"
+    assert run("ship", "--kubo", "http://127.0.0.1:9", "--timeout", "0.1", home=two).code == 4
+    *_, keeper, line = run("status", "-o", "text", home=two).out.splitlines()
+    assert keeper == "keeper: none is running"
+    assert line == f"audit, wal: {told}; tried again at the next `ipfs-logs ship`, or start of the program"
+
+    for at, shown in ((0.0, "tried again just now"), (4_000_000_000.5, "next try 2096-10-02T07:06:40Z")):
+        for name in ("audit", "wal"):
+            trouble = Trouble("refused", told, 0.0, at)
+            marks = homes.room(two, name).current.shipped
+            for store, mark in shipped.load_all(marks).items():
+                shipped.store(marks, store, replace(mark, trouble=trouble))
+        held = lock.take(Home(two))
+        assert held is not None
+        try:
+            line = run("status", "-o", "text", home=two).out.splitlines()[-1]
+        finally:
+            held.release()
+        assert line == f"audit, wal: {told}; {shown}"
 
 
 # -- what all verbs share

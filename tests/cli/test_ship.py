@@ -10,12 +10,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ipfs_log_handlers import IPFSHandler
-from ipfs_log_handlers.home import lock, requests
+from ipfs_log_handlers.home import lock, requests, shipped
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.status import status
 from ipfs_log_handlers.stores.memory import MemoryStore
@@ -196,10 +197,46 @@ def test_store_out_of_reach(home):
     begun = time.monotonic()
     ended = run("ship", "--kubo", NOWHERE, "--timeout", "0.5", home=home)
     assert ended.code == 4
-    assert ended.err.startswith("ipfs-logs: error: 1 not shipped, audit batch 0 first: ")
-    assert NOWHERE in ended.err
+    told = f"1 batch not shipped, audit batch 0 first: {NOWHERE}: nobody listens there (connection refused)"
+    assert ended.err == f"ipfs-logs: error: {told}\n"
     assert time.monotonic() - begun < 5
     assert counts(home) == (5, 5, 0)
+
+
+def test_what_is_left_is_counted(home):
+    """Batches that are not shipped are counted apart from subsystems in which something is not sealed."""
+    homes.make(home, 25, kubo=NOWHERE)
+    homes.make(home, 5, "wal", kubo=NOWHERE)
+    homes.log(home, range(5), "wal", kubo=NOWHERE)
+    held = lock.take(Home(home))
+    assert held is not None
+    try:
+        ended = run("ship", "--timeout", "0.2", home=home)
+    finally:
+        held.release()
+    assert ended.code == 4
+    assert "1 subsystem not sealed and 4 batches not shipped, audit batch 0 first: process " in ended.err
+    ended = run("ship", "--timeout", "0.2", home=home)
+    assert "error: 5 batches not shipped, audit batch 0 first: " in ended.err
+
+
+def test_trouble_without_an_address_gets_one(home):
+    """What a store said is told with the store's address, once."""
+    homes.make(home, 5)
+    MemoryStore.named("down").mood = "down"
+    ended = run("ship", "--kubo", "memory:down", "--timeout", "0.2", home=home)
+    assert ended.err.count("memory:down") == 1
+    room = homes.room(home)
+    for name, mark in shipped.load_all(room.current.shipped).items():
+        assert mark.trouble is not None
+        shipped.store(room.current.shipped, name, replace(mark, trouble=replace(mark.trouble, message="odd")))
+    held = lock.take(Home(home))
+    assert held is not None
+    try:
+        ended = run("ship", "--kubo", "memory:down", "--timeout", "0", home=home)
+    finally:
+        held.release()
+    assert ended.err == "ipfs-logs: error: 1 batch not shipped, audit batch 0 first: memory:down: odd\n"
 
 
 def test_store_that_comes_back(home):

@@ -45,6 +45,14 @@ class TestEachKind:
         )
 
 
+def test_what_was_found_is_text() -> None:
+    """An error shows the bytes that it found as text, with escapes for what is none."""
+    with pytest.raises(FormatError, match=r"expected [0-9a-f]{8}, found 0badc0de$"):
+        line.decode(b"0badc0de {}")
+    with pytest.raises(FormatError, match=r"found \\xff\\n$"):
+        line.decode(b"\xff\n")
+
+
 class TestShape:
     def test_bytes(self) -> None:
         """A record's line is its CRC-32 in eight lower-case hex digits, a space, the JSON, LF."""

@@ -30,7 +30,7 @@ LOGS = """
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with `ca.pem`, and `server.pem` (certificate and key) that it signed for this machine."""
+    """A directory with `ca.pem`; it signed `server.pem` (certificate and key) for this machine, and `expired.pem`."""
     where = tmp_path_factory.mktemp("tls")
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name, name = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in ("our own", "localhost"))
@@ -40,13 +40,21 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     (where / "ca.pem").write_bytes(ca.public_bytes(pem))
     (where / "server.pem").write_bytes(server.public_bytes(pem) + secret)
+    expired = certificate(name, ca_name, key.public_key(), ca_key, ca=False, days=-1)
+    (where / "expired.pem").write_bytes(expired.public_bytes(pem) + secret)
     return where
 
 
 def certificate(
-    name: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, signer: ec.EllipticCurvePrivateKey, *, ca: bool
+    name: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    signer: ec.EllipticCurvePrivateKey,
+    *,
+    ca: bool,
+    days: int = 1,
 ) -> x509.Certificate:
-    """A certificate for a day."""
+    """A certificate for some days, which may all have passed."""
     now = dt.datetime.now(dt.timezone.utc)
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     usage = dict.fromkeys(
@@ -54,8 +62,8 @@ def certificate(
     )
     return (
         x509.CertificateBuilder(issuer, name, key, x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now - dt.timedelta(days=9))
+        .not_valid_after(now + dt.timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         .add_extension(names, critical=False)
         .add_extension(
@@ -68,16 +76,23 @@ def certificate(
     )
 
 
+@contextlib.contextmanager
+def ending_tls(pem: Path, port: int) -> Iterator[int]:
+    """The port of a proxy that ends TLS with this certificate and key, before this port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening, context, port), daemon=True).start()
+        yield listening.getsockname()[1]
+        with contextlib.suppress(OSError):
+            listening.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.fixture
 def tls(authority: Path, kubo: Daemon) -> Iterator[str]:
     """The address of the daemon behind a proxy that ends TLS."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority / "server.pem")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        threading.Thread(target=serve, args=(listening, context, kubo.port), daemon=True).start()
-        yield f"https://localhost:{listening.getsockname()[1]}"
-        with contextlib.suppress(OSError):
-            listening.shutdown(socket.SHUT_RDWR)
+    with ending_tls(authority / "server.pem", kubo.port) as port:
+        yield f"https://localhost:{port}"
 
 
 def serve(listening: socket.socket, context: ssl.SSLContext, port: int) -> None:
@@ -116,8 +131,38 @@ def test_an_authority_of_ones_own(home, tls, authority):
 
 
 def test_an_unknown_authority(home, tls):
-    """Without it nothing is sent; the records stay sealed, and status says that the daemon cannot be trusted."""
+    """Without it nothing is sent; the records stay sealed, and status says who is not trusted, and what to do."""
     programs.run(home, LOGS, KUBO=tls).clean()
     [found] = status(home)
     assert (20, 0) == (found["sealed"], found["shipped"])
-    assert "cannot be trusted over TLS" in found["last_error"]
+    assert "nobody who is trusted here has signed its certificate" in found["last_error"]
+    assert "SSL_CERT_FILE" in found["last_error"]
+
+
+PROBE = """
+    import asyncio
+    from ipfs_log_handlers.errors import StoreRefused
+    from ipfs_log_handlers.stores.kubo import KuboStore
+    async def probe():
+        store = KuboStore(KUBO)
+        try: await store.probe()
+        except StoreRefused as error: print(error)
+        finally: await store.close()
+    asyncio.run(probe())
+"""
+
+
+@pytest.mark.parametrize(
+    ("pem", "host", "told"),
+    [
+        ("server.pem", "kubo.localhost", "its certificate is for another name (Hostname mismatch"),
+        ("expired.pem", "localhost", "its certificate has expired\n"),
+    ],
+)
+def test_a_wrong_certificate(home, authority, pem, host, told):
+    """A certificate of a trusted authority that does not hold is told with what is wrong with it."""
+    with ending_tls(authority / pem, 9) as port:
+        address = f"https://{host}:{port}"
+        ended = programs.run(home, PROBE, KUBO=address, env={"SSL_CERT_FILE": str(authority / "ca.pem")}).clean()
+    assert ended.out.startswith(f"{address}: {told}")
+    assert len(ended.out.splitlines()) == 1
