@@ -47,8 +47,9 @@ def command(
 ) -> int:
     """Archive files and directories, each as a batch of its own under the CID that `ipfs add` would give.
 
-    A directory is archived with everything in it, hidden files too; symbolic links in it are kept as links. The home
-    is made if it is not there. The batch is sealed at once, unless another process keeps the home: then that one does.
+    A directory is archived with everything in it, hidden files too; symbolic links in it are kept as links. A home
+    that --home or IPFS_LOGS_HOME names is made if it is not there. The batch is sealed at once, unless another process
+    keeps the home: then that one does.
     """
     if name is not None and len(paths) > 1:
         raise click.UsageError("--name is for one PATH; several have the names that they end in")

@@ -24,12 +24,12 @@ def chosen(home: Home, name: str, when: str | None) -> Version | None:
     """The version of NAME that is meant; what is wrong with the question is told."""
     history = [each for each in versions(home) if each.name == name]
     if not history:
-        complain(f"nothing was archived as {name} in {home.path}; `ipfs-logs log` lists what was")
+        complain(f"nothing was archived as {name!r} in {home.path}; `ipfs-logs log` lists what was")
         return None
     found = as_of(history, when)
     if found is None:
         known = ", ".join(dict.fromkeys(each.version or each.archived for each in history))
-        complain(f"{name} has no version as of {when}; it has {known}")
+        complain(f"{name} has no version as of {when!r}; it has {known}")
     return found
 
 
@@ -43,6 +43,8 @@ def put(version: Version, path: str, target: Path | None) -> int:
     """
     with opened(version) as get:
         entry = entry_at(version, get, path)
+        if entry is None and version.kind == "file":
+            raise click.UsageError(f"{version.name or version.root} is a file, not a directory: leave out --path")
         if entry is None:
             complain(f"there is no {path} in {version.name or version.root}; there is {_names(version, get)}")
             return 1

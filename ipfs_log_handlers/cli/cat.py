@@ -12,7 +12,7 @@ import click
 
 from ipfs_log_handlers.cli.archived import chosen, put
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
-from ipfs_log_handlers.cli.output import complain, neutral, put_bytes, safe_json
+from ipfs_log_handlers.cli.output import complain, neutral, put_bytes, remark, safe_json
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.home.layout import Home
 from ipfs_log_handlers.reading.archives import find, versions
@@ -54,7 +54,13 @@ def command(
     home = place.home
     if name is None and when is not None:
         raise click.UsageError("--as-of is the version of an archive: name it with --archive NAME")
+    if name is not None:
+        _refuse_beside("--archive", {"SUBSYSTEM": subsystems, "--cid": cid, "--sealed": sealed})
+    elif cid is not None:
+        _refuse_beside("--cid", {"SUBSYSTEM": subsystems})
     archive = chosen(home, name, when) if name is not None else None if cid is None else find(home, Cid.from_user(cid))
+    if (archive is not None or name is not None) and place.json and place.asked:
+        raise click.UsageError("an archive is printed as the bytes that it is: leave out -o json")
     if archive is not None:
         return put(archive, path, target)
     if name is not None:
@@ -76,9 +82,29 @@ def command(
             shown += 1
     if gaps:
         return 3 if any(gap.kind == "damaged" for gap in gaps) else 5
-    if not shown and versions(home, names):
-        complain("no record here, but archives: `ipfs-logs log` lists them, `ipfs-logs cat --archive NAME` reads one")
+    if not shown and cid is None:
+        _tell_nothing(home, names, sealed_only=sealed)
     return 0 if shown else 1
+
+
+def _refuse_beside(option: str, others: dict[str, object]) -> None:
+    for other, given in others.items():
+        if given:
+            raise click.UsageError(f"{other} does not go with {option}, which names one thing of all subsystems")
+
+
+def _tell_nothing(home: Home, names: list[str], *, sealed_only: bool) -> None:
+    """Say why no record was shown."""
+    if versions(home, names):
+        complain("no record here, but archives: `ipfs-logs log` lists them, `ipfs-logs cat --archive NAME` reads one")
+    elif not names:
+        remark(f"nothing is logged in {home.path} yet")
+    elif sealed_only:
+        remark(
+            f"no record of {', '.join(names)} in {home.path} is in a batch yet: leave out --sealed to see what waits"
+        )
+    else:
+        remark(f"no record of {', '.join(names)} in {home.path} yet")
 
 
 def _lines(

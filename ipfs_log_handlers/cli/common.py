@@ -31,6 +31,8 @@ class Place:
     """The home that was named, if one was."""
     output: str
     """How to print: `text`, `json`, or what the verb alone knows."""
+    asked: bool = True
+    """Whether `-o` said so, or it follows from where stdout goes."""
 
     @property
     def json(self) -> bool:
@@ -116,8 +118,10 @@ def verb(function: Callable[..., Any], *, also: Sequence[str] = ()) -> Callable[
     @functools.wraps(function)
     def wrapped(ctx: click.Context, /, home: str | None, output: str | None, **rest: Any) -> Any:
         outer = ctx.find_root().obj or {}
-        output = output or outer.get("output") or ("text" if sys.stdout.isatty() else "json")
-        return function(Place(outer.get("home") if home is None else home, output), **rest)
+        asked = output or outer.get("output")
+        where = outer.get("home") if home is None else home
+        place = Place(where, asked or ("text" if sys.stdout.isatty() else "json"), bool(asked))
+        return function(place, **rest)
 
     return wrapped
 

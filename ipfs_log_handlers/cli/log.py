@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ipfs_log_handlers.cli.common import Place, verb
-from ipfs_log_handlers.cli.output import complain, moment, put_json, size, table
+from ipfs_log_handlers.cli.output import complain, moment, put_json, remark, size, table
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.reading.archives import Version, versions
@@ -22,11 +22,14 @@ def command(place: Place, name: str | None) -> int:
     NAME is what it was archived as, or the CID of one of its versions. `ipfs-logs cat --archive NAME --as-of VERSION`
     reads any of them.
     """
-    found = versions(place.home)
-    if name is not None:
+    home = place.home
+    found = versions(home)
+    if name is None and not found:
+        remark(f"nothing was archived in {home.path}")
+    elif name is not None:
         found = _history(found, name)
         if not found:
-            complain(f"nothing was archived as {name} in {place.home.path}; `ipfs-logs log` lists what was")
+            complain(f"nothing was archived as {name!r} in {home.path}; `ipfs-logs log` lists what was")
     for each in reversed(found) if place.json else ():
         put_json(each.as_json())
     if found and not place.json:

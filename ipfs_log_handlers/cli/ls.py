@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
-from ipfs_log_handlers.cli.output import complain, count, moment, put_json, size, table
+from ipfs_log_handlers.cli.output import complain, count, moment, put_json, remark, size, table
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.manifest import UNIXFS
 from ipfs_log_handlers.format.moment import rfc3339
@@ -31,7 +31,8 @@ def command(place: Place, subsystems: tuple[str, ...]) -> int:
     """
     home = place.home
     damaged: list[str] = []
-    found = (each for room in chosen_rooms(home, subsystems) for each in _batches(home, room, damaged))
+    rooms = chosen_rooms(home, subsystems)
+    found = (each for room in rooms for each in _batches(home, room, damaged))
     shown = 0
     if place.json:
         for each in found:
@@ -44,6 +45,10 @@ def command(place: Place, subsystems: tuple[str, ...]) -> int:
             _print(batches)
     for trouble in damaged:
         complain(trouble)
+    if not shown and not damaged:
+        names = ", ".join(room.name for room in rooms)
+        waiting = f"no batch of {names} in {home.path} yet: `ipfs-logs cat` shows the records that wait"
+        remark(waiting if rooms else f"nothing is logged in {home.path} yet")
     return 5 if damaged else 0 if shown else 1
 
 

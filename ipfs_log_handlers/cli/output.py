@@ -20,6 +20,7 @@ __all__ = [
     "neutral",
     "put_bytes",
     "put_json",
+    "remark",
     "safe_json",
     "several",
     "size",
@@ -61,6 +62,11 @@ def put_json(thing: Any) -> None:
 def complain(message: str) -> None:
     """Print one line on stderr."""
     click.echo(f"ipfs-logs: error: {neutral(' '.join(message.split()))}", err=True)
+
+
+def remark(message: str) -> None:
+    """Print one line on stderr that tells of no error."""
+    click.echo(f"ipfs-logs: {neutral(' '.join(message.split()))}", err=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:

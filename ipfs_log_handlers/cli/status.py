@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
-from ipfs_log_handlers.cli.output import age, count, neutral, put_bytes, put_json, several, size, table
+from ipfs_log_handlers.cli.output import age, count, neutral, put_bytes, put_json, remark, several, size, table
 from ipfs_log_handlers.format.moment import rfc3339
 from ipfs_log_handlers.openmetrics import render
 from ipfs_log_handlers.status import status
@@ -36,6 +36,8 @@ def command(place: Place, subsystems: tuple[str, ...]) -> int:
             put_json(each)
     elif found:
         _print(found)
+    if not found:
+        remark(f"nothing is logged in {home.path} yet")
     return 0 if found else 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ipfs_log_handlers.cli.common import Place, chosen_rooms, subsystems_argument, verb
-from ipfs_log_handlers.cli.output import bar, neutral, put_json, several
+from ipfs_log_handlers.cli.output import bar, neutral, put_json, remark, several
 from ipfs_log_handlers.format.checkpoint import VerifierKey
 from ipfs_log_handlers.reading.verify import Report, verify
 
@@ -37,6 +37,8 @@ def command(place: Place, subsystems: tuple[str, ...], texts: tuple[str, ...]) -
                 put_json(report.as_json())
             else:
                 _print(report)
+    if not reports:
+        remark(f"no batch in {home.path} yet: nothing to verify")
     return 1 if not reports else 0 if all(report.ok for report in reports) else 3
 
 

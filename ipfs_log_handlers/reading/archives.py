@@ -252,9 +252,12 @@ def restore(version: Version, get: Get, target: Path) -> None:
 
     Raises:
         FileExistsError: something is there.
+        FileNotFoundError: the directory that it should be in is not there.
         LogStoreError: a block is damaged or missing.
         OSError: it cannot be written.
     """
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: there is no directory {target.parent}")
     fresh = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")
     try:
         left = _MOST_UNKNOWN if version.size is None else version.size

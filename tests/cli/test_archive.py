@@ -257,14 +257,14 @@ class TestVersions:
         assert b"version 0\n" == bytes_of(start("--home", home, "cat", "--cid", history[0]["cid"]))
 
     @pytest.mark.parametrize(
-        "when", ["9.9", "1999", "yesterday", "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"]
+        "when", ["", "9.9", "1999", "yesterday", "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"]
     )
     def test_no_such_version(self, home, history, when):
         """A version that is not there is told, with those that are."""
         ended = run("cat", "--archive", "app.log", "--as-of", when, home=home)
 
         assert (1, "") == (ended.code, ended.out)
-        assert "it has 0.0, 1.0, 2.0" in ended.err
+        assert f"app.log has no version as of {when!r}; it has 0.0, 1.0, 2.0" in ended.err
 
     def test_directory(self, home, tmp_path):
         """Of a directory one file is printed, or all of it is written to a path; else it says how."""
@@ -281,6 +281,49 @@ class TestVersions:
         assert (2, 1) == (whole.code, missing.code)
         assert "--to PATH" in whole.err
         assert "a/b/c/deep.log" in missing.err
+
+    def test_path_in_a_file(self, home, history):
+        """A file has nothing in it that --path could name."""
+        ended = run("cat", "--archive", "app.log", "--path", "foo", home=home)
+
+        assert (2, "") == (ended.code, ended.out)
+        assert "ipfs-logs: error: app.log is a file, not a directory: leave out --path\n" == ended.err
+
+    def test_target_in_no_directory(self, home, history, tmp_path):
+        """Where the directory of the target is not there, that one is named."""
+        target = tmp_path / "none" / "x"
+        ended = run("cat", "--archive", "app.log", "--to", target, home=home)
+
+        assert 2 == ended.code
+        assert f"ipfs-logs: error: cannot write {target}: there is no directory {target.parent}\n" == ended.err
+        assert not target.parent.exists()
+
+    @pytest.mark.parametrize(
+        ("args", "told"),
+        [
+            (["logs", "--archive", "app.log"], "SUBSYSTEM does not go with --archive"),
+            (["--sealed", "--archive", "app.log"], "--sealed does not go with --archive"),
+            (["--cid", "CID", "--archive", "app.log"], "--cid does not go with --archive"),
+            (["-o", "json", "--archive", "app.log"], "leave out -o json"),
+            (["-o", "json", "--cid", "CID"], "leave out -o json"),
+        ],
+    )
+    def test_nothing_is_ignored(self, home, history, args, told):
+        """What has no meaning for an archive is refused, before the verb too, and nothing is printed."""
+        given = [history[0]["cid"] if each == "CID" else each for each in args]
+        ended = run("cat", *given, home=home)
+
+        assert (2, "", 1) == (ended.code, ended.out, len(ended.err.splitlines()))
+        assert told in ended.err
+        if given[:2] == ["-o", "json"]:
+            assert ended == run("-o", "json", "cat", *given[2:], home=home)
+
+    def test_unknown_cid_beside_archives(self, home, history):
+        """A CID that nothing has is told in one line, also where there are archives."""
+        other = history[0]["cid"][:-3] + "aaa"
+        ended = run("cat", "--cid", other, home=home)
+
+        assert (1, f"ipfs-logs: error: no batch in {home} has the CID {other}\n") == (ended.code, ended.err)
 
     def test_target_is_never_overwritten(self, home, history, tmp_path):
         """What is at the target already stays as it is."""

@@ -103,7 +103,11 @@ def test_cat_one_batch(two):
         ended = run("cat", "--cid", form, home=two)
         assert [each["number"] for each in ended.objects] == list(range(10, 20))
     other = batch["cid"][:-3] + "aaa"
-    assert run("cat", "--cid", other, home=two).code == 1
+    unknown = run("cat", "--cid", other, home=two)
+    assert (unknown.code, unknown.err) == (1, f"ipfs-logs: error: no batch in {two} has the CID {other}\n")
+    both = run("cat", "audit", "--cid", batch["cid"], home=two)
+    assert (both.code, both.out) == (2, "")
+    assert "SUBSYSTEM does not go with --cid" in both.err
     assert run("cat", "--cid", "nonsense", home=two).code == 2
 
 
@@ -301,12 +305,38 @@ def test_status_tells_trouble_once(two):
 # -- what all verbs share
 
 
-@pytest.mark.parametrize("verb", ["ls", "cat", "verify", "status"])
-def test_nothing_there(home, verb):
-    """A home without a record prints nothing, and the exit code is 1."""
+@pytest.mark.parametrize("output", ["text", "json"])
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("ls", "nothing is logged in {} yet"),
+        ("cat", "nothing is logged in {} yet"),
+        ("status", "nothing is logged in {} yet"),
+        ("log", "nothing was archived in {}"),
+        ("verify", "no batch in {} yet: nothing to verify"),
+    ],
+)
+def test_nothing_there(home, verb, told, output):
+    """Of a home without a record nothing is printed but a remark on stderr, and the exit code is 1."""
     home.mkdir(mode=0o700)
-    assert run(verb, home=home) == run("--home", home, verb)
-    assert (run(verb, home=home).code, run(verb, home=home).out) == (1, "")
+    ended = run(verb, "-o", output, home=home)
+    assert (ended.code, ended.out, ended.err) == (1, "", f"ipfs-logs: {told.format(home)}\n")
+    assert ended == run("--home", home, "-o", output, verb)
+
+
+def test_nothing_sealed_yet(home):
+    """Where records wait and no batch is sealed, it is said where they are seen."""
+    homes.log(home, range(3))
+    for args, told in (
+        (["ls"], f"no batch of audit in {home} yet: `ipfs-logs cat` shows the records that wait"),
+        (["verify"], f"no batch in {home} yet: nothing to verify"),
+        (["cat", "--sealed"], f"no record of audit in {home} is in a batch yet: leave out --sealed to see what waits"),
+    ):
+        ended = run(*args, home=home)
+        assert (ended.code, ended.out, ended.err) == (1, "", f"ipfs-logs: {told}\n")
+    (segment,) = homes.room(home).spool.iterdir()
+    segment.unlink()
+    assert run("cat", "audit", home=home).err == f"ipfs-logs: no record of audit in {home} yet\n"
 
 
 @pytest.mark.parametrize("verb", ["ls", "cat", "verify", "status"])
