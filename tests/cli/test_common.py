@@ -51,7 +51,10 @@ def test_an_empty_directory_may_become_a_home(home):
     (home / ".snapshot").mkdir()
 
     assert 0 == run("doctor", home=home).code
-    assert (1, "") == (run("status", home=home).code, run("status", home=home).err)
+    assert (1, f"ipfs-logs: nothing is logged in {home} yet\n") == (
+        run("status", home=home).code,
+        run("status", home=home).err,
+    )
 
 
 def _without_the_keeper(home: Path) -> None:

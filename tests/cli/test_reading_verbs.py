@@ -336,6 +336,7 @@ def test_nothing_sealed_yet(home):
         assert (ended.code, ended.out, ended.err) == (1, "", f"ipfs-logs: {told}\n")
     (segment,) = homes.room(home).spool.iterdir()
     segment.unlink()
+    (home / "keeper.lock").touch(mode=0o600)
     assert run("cat", "audit", home=home).err == f"ipfs-logs: no record of audit in {home} yet\n"
 
 
