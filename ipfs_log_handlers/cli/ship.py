@@ -28,7 +28,11 @@ _RECOUNT: Final = 0.5
     "--follow", "following", is_flag=True, help="Go on until interrupted: the keeper beside programs without one."
 )
 @click.option(
-    "--timeout", default=30.0, show_default=True, metavar="SECONDS", help="Give up after so long without success."
+    "--timeout",
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after so long without success; each run tries once.",
 )
 @click.option("--retry-set-aside", "again", is_flag=True, help="Send the batches once more that stores set aside.")
 @verb

@@ -28,6 +28,8 @@ from ipfs_log_handlers.reading.logs import Log, confirmed, logs_of, policy_of, t
 __all__ = ["Shipping", "follow", "retry_set_aside"]
 
 _POLL: Final = 0.1
+_FIRST_ANSWER: Final = 3.0
+"""Seconds that a first answer of some store is waited for, however short the time without success may be."""
 _BETWEEN_TRIES: Final = 0.5
 _FOLLOW_TRY: Final = 0.5
 
@@ -85,6 +87,11 @@ class Shipping:
         """A store has confirmed a batch."""
         self._success = time.monotonic()
         self._told(each)
+
+    @property
+    def ships(self) -> bool:
+        """Whether more is to be done than to seal."""
+        return self._given != ()
 
     def patience(self, timeout: float) -> float:
         """Seconds left until `timeout` seconds have passed without success."""
@@ -270,8 +277,12 @@ def _keep(held: lock.KeeperLock, shipping: Shipping, signals: _Signals, timeout:
 
 
 async def _watch_patience(keeper: Keeper, shipping: Shipping, timeout: float) -> None:
-    while (left := shipping.patience(timeout)) > 0:  # noqa: ASYNC110 - each success moves the deadline
-        await asyncio.sleep(left)
+    first = time.monotonic() + (_FIRST_ANSWER if shipping.ships else 0.0)
+    while True:
+        left = shipping.patience(timeout)  # each success moves the deadline
+        if left <= 0 and (keeper.heard or time.monotonic() >= first):
+            break
+        await asyncio.sleep(left if left > 0 else _POLL)
     keeper.begin_stop()
 
 

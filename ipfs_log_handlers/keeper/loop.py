@@ -142,6 +142,8 @@ class Keeper:
         """Names of the stores that refuse this keeper: a wrong token, origin or address."""
         self.handed_over = False
         """Whether it left for a process that has the credential which a store wants."""
+        self.heard = False
+        """Whether some store has confirmed a batch, or failed to."""
         self.until_done = False
         """Leave when everything is sealed and each store has confirmed it, or could not be reached."""
 
@@ -380,6 +382,7 @@ class Keeper:
                     delivered = await shipper.ship_some(room)
                     progress |= delivered is not None
                     if delivered:
+                        self.heard = True
                         self._delays[shipper.store.address] = _delays()
                 except (OSError, FormatError) as error:
                     failed = error
@@ -391,6 +394,7 @@ class Keeper:
 
     async def _wait_after(self, error: Exception, shipper: Shipper, waker: asyncio.Event, asked: _Asked | None) -> None:
         """Note what went wrong, then wait for the next try, or for somebody who asked since this one began."""
+        self.heard = True
         delay = next(self._delays[shipper.store.address])
         if isinstance(error, StoreRefused):
             delay = _DENIED_WAIT
