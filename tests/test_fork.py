@@ -304,8 +304,15 @@ def test_a_daemonizer_that_closes_everything(home, kubo, ships):
         [here] = HomeProcess.everywhere()
         writer = here.writers["logs"]
         assert writer._segment is not None
+        waits, go_on, tick = threading.Event(), threading.Event(), here.tick
+        def waiting():
+            waits.set(); go_on.wait()  # between two steps of the keeper, where it has nothing open for the moment
+            tick()
+        here.tick = waiting
+        assert waits.wait(20), "no tick came"
         os.closerange(3, 256)
         files = [os.open(f"{HOME}-other-{n}", os.O_RDWR | os.O_CREAT) for n in range(60)]
+        go_on.set()
         end = time.monotonic() + 20
         while writer._segment is not None and time.monotonic() < end: time.sleep(0.005)
         assert writer._segment is None, "no tick came"

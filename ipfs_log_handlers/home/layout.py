@@ -143,10 +143,11 @@ class Home:
     def rooms(self) -> list[Room]:
         """The subsystems that have a directory here with something of ours in it, by name."""
         try:
-            with os.scandir(self.path) as entries:
-                return [Room(self.path / name) for name in sorted(entry.name for entry in entries if _is_room(entry))]
+            with os.scandir(self.path) as found:
+                entries = list(found)  # the descriptor is held no longer than that: a program may close all that it has
         except (FileNotFoundError, NotADirectoryError):
             return []
+        return [Room(self.path / name) for name in sorted(entry.name for entry in entries if _is_room(entry))]
 
 
 def _is_room(entry: os.DirEntry[str]) -> bool:
