@@ -1,16 +1,19 @@
-# All that one does with this checkout. `make help` lists it.
-# A fresh machine needs Python >= 3.10, git and make; the rest is set up here, in .venv, and a second run is quick.
+# Targets for working with this checkout; `make help` lists them.
+# A fresh machine needs Python >= 3.10, git and make. The rest is installed into .venv, once.
 
 PYTHON ?= python3
 VENV ?= .venv
 # Further arguments for pytest or the benchmarks: make test ARGS="-x tests/home"
 ARGS ?=
+# Processes that run the tests of one run side by side, because a test mostly waits: make test WORKERS=0 uses one.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+PYTEST = -m pytest -n $(WORKERS) --dist worksteal
 SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed 2>/dev/null) setup.cfg pyproject.toml
-# What the suite reads beside the package. The other Pythons test the built wheel, so they get a copy without it.
-SUITE := tests examples benchmarks docs Makefile README.md CHANGELOG.md LICENSE setup.cfg pyproject.toml
+# Files that the suite reads, besides the package. The other Pythons test the built wheel in a copy of these files.
+SUITE := tests examples benchmarks docs Makefile README.md CHANGELOG.md CONTRIBUTING.md LICENSE setup.cfg pyproject.toml
 MINOR = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 OTHERS = $(shell .ci/pythons | cut -d ' ' -f 1 | grep -vx '$(MINOR)')
 ORDINARY = $(filter-out %t,$(OTHERS))
@@ -19,12 +22,12 @@ OLDEST_NEWEST = $(sort $(firstword $(ORDINARY)) $(lastword $(ORDINARY)))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-offline test-all test-offline-oldest-newest lint format types docs bench soak clean others
+.PHONY: help demo test test-offline test-loaded test-all test-offline-oldest-newest lint format types docs bench soak fuzz clean others
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{ printf "make %-28s %s\n", $$1, $$2 }'
 
-demo: $(VENV)/.installed ## logs with two subsystems into a throw-away home, then lists, reads and verifies what was kept
+demo: $(VENV)/.installed ## logs into a temporary home, then lists, reads and verifies the records
 	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT INT TERM && export IPFS_LOGS_HOME="$$home/home" && \
 	export PATH="$(abspath $(BIN)):$$PATH" && unset IPFS_LOGS_KUBO && \
 	show() { printf '\n$$ %s\n' "$$*"; "$$@"; } && \
@@ -33,42 +36,50 @@ demo: $(VENV)/.installed ## logs with two subsystems into a throw-away home, the
 	show ipfs-logs cat audit && \
 	show ipfs-logs verify
 
-test: $(VENV)/.test ## the whole suite, against a real Kubo daemon that it builds or finds
+test: $(VENV)/.test ## the whole suite, with a real Kubo daemon and a Chromium that it builds, installs or finds
 	$(BIN)/python -m tests.kubo.build
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m tests.browser.install
+	$(BIN)/python $(PYTEST) $(ARGS)
 
-test-offline: $(VENV)/.test ## the part of the suite that needs no daemon
-	$(BIN)/python -m pytest -m "not kubo and not soak" $(ARGS)
+test-offline: $(VENV)/.test ## the part of the suite that needs no daemon and no browser
+	$(BIN)/python $(PYTEST) -m "not kubo and not browser and not soak" $(ARGS)
 
-test-all: test ## the whole suite on every Python from 3.10 on that this machine has
+test-loaded: $(VENV)/.test ## the whole suite while busy loops, two for each core, compete with it
+	$(BIN)/python -m tests.kubo.build
+	$(BIN)/python -m tests.browser.install
+	.ci/loaded $(BIN)/python $(PYTEST) $(ARGS)
+
+test-all: test ## the suite on every Python from 3.10 on that this machine has
 	@set -e; for version in $(OTHERS); do $(MAKE) --no-print-directory test-on-$$version; done
 
-test-on-%: .venv-%/.test ## the whole suite on one other Python, with the built wheel: make test-on-3.12
+# The page is JavaScript, which does not depend on the version of Python: Playwright is installed for one.
+test-on-%: .venv-%/.test ## the suite without the browser on one other Python, with the built wheel: make test-on-3.12
 	$(BIN)/python -m tests.kubo.build
-	$(call in_copy,$*) -m pytest $(ARGS)
+	$(call in_copy,$*) $(PYTEST) --ignore=tests/browser $(ARGS)
 
-test-offline-on-%: .venv-%/.test ## the same without a daemon
-	$(call in_copy,$*) -m pytest -m "not kubo and not soak" $(ARGS)
+# Kills, bad disks, hostile homes and pages depend little on the version of Python: test-on-% runs them, too.
+test-offline-on-%: .venv-%/.test ## the same without a daemon, slow tests, tests/faults, tests/foreign and tests/docs
+	$(call in_copy,$*) $(PYTEST) -m "not kubo and not soak and not slow" $(foreach part,browser faults foreign docs,--ignore=tests/$(part)) $(ARGS)
 
-# Side by side, for each is one process that mostly waits; what they print comes when both are done.
+# The runs are parallel, because each mostly waits; their output is printed when all are done.
 test-offline-oldest-newest: $(VENV)/.test build/wheel ## the offline part on the oldest and the newest Python beside the usual one
 	@mkdir -p build; started=; for version in $(OLDEST_NEWEST); do \
 		$(MAKE) --no-print-directory test-offline-on-$$version > build/offline-$$version.log 2>&1 & \
 		started="$$started $$!:$$version"; done; failed=; \
-	for each in $$started; do \
-		wait $${each%%:*} || failed="$$failed $${each#*:}"; echo "== $${each#*:}"; cat build/offline-$${each#*:}.log; done; \
+	for run in $$started; do \
+		wait $${run%%:*} || failed="$$failed $${run#*:}"; echo "== $${run#*:}"; cat build/offline-$${run#*:}.log; done; \
 	if [ -n "$$failed" ]; then echo "failed on$$failed" >&2; exit 1; fi
 
-lint: $(VENV)/.dev ## ruff (rules and form) and the floors that imports may not climb
+lint: $(VENV)/.dev ## ruff (rules and format) and the import rules (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
 
-format: $(VENV)/.dev ## puts the code into the form that lint wants
+format: $(VENV)/.dev ## formats the code and applies the fixes of ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public names as the built wheel shows them
+types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public names of the built wheel
 	$(BIN)/mypy
 	cp tests/typing/api.py build/typed/
 	cd build/typed && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --python-executable bin/python api.py
@@ -76,18 +87,21 @@ types: $(VENV)/.dev build/typed ## mypy, strict: the sources, then the public na
 docs: $(VENV)/.installed ## writes the pages of the subsystems, docs/subsystems/, from the code
 	$(BIN)/python docs/subsystem_pages.py
 
-bench: $(VENV)/.bench ## measures us and our peers, and prints the tables of benchmarks/README.md
+bench: $(VENV)/.bench ## measures our handlers and others, and prints the tables of benchmarks/README.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
 soak: $(VENV)/.test ## the tests that take long
 	$(BIN)/python -m tests.kubo.build
 	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
 
-clean: ## removes everything that was made here
+fuzz: $(VENV)/.fuzz ## fuzzes each decoder for a minute with atheris (Linux): make fuzz ARGS="--seconds 600 manifest"
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+clean: ## deletes everything that these targets have made
 	rm -rf .venv .venv-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# -- what the above stand on
+# -- used by the targets above
 
 others: | $(BIN)/python
 	@echo $(OLDEST_NEWEST)
@@ -100,11 +114,15 @@ $(VENV)/.installed: setup.cfg | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[test]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.dev: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,dev]'
+	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser,dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.installed
+
+$(VENV)/.fuzz: setup.cfg | $(BIN)/python
+	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser,fuzz]'
 	@touch $@ $(VENV)/.test $(VENV)/.installed
 
 $(VENV)/.bench: setup.cfg | $(BIN)/python
@@ -117,7 +135,7 @@ build/wheel: $(SOURCES) $(VENV)/.dev
 	@rm build-wheel.log
 	@touch $@
 
-# A Python that has the wheel and nothing else, for mypy to look into.
+# A virtual environment with the wheel alone, for mypy.
 build/typed: build/wheel
 	@rm -rf $@ && $(BIN)/python -m venv --without-pip $@
 	@$(BIN)/python -m zipfile -e build/wheel/*.whl "$$($@/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
@@ -131,7 +149,7 @@ build/typed: build/wheel
 	$| $(PIP_INSTALL) --force-reinstall --no-deps build/wheel/*.whl
 	@touch $@
 
-# $(call in_copy,VERSION): that Python, in a fresh copy of the suite which has no package of ours beside it
+# $(call in_copy,VERSION): that Python, in a fresh copy of the suite without the package
 define in_copy
 rm -rf build/suite-$(1) && mkdir -p build/suite-$(1) && cp -R $(wildcard $(SUITE)) build/suite-$(1)/ && \
 cd build/suite-$(1) && $(CURDIR)/.venv-$(1)/bin/python

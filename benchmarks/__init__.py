@@ -1,1 +1,1 @@
-"""What the promises about cost and size rest on; `python -m benchmarks` measures all of it and prints the tables."""
+"""Measure cost, size and reliability: `python -m benchmarks` prints the tables of benchmarks/README.md."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measures everything and prints the tables that benchmarks/README.md keeps.
+"""Measure everything, or the named reports, and print the tables of benchmarks/README.md: `python -m benchmarks`.
 
 Each of `REPORTS` is a heading and a function that takes the number of rounds and returns Markdown.
 """
@@ -13,23 +13,42 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks import asyncio_latency, caller_cost, imports, reliability, squeeze, throughput
+from benchmarks import (
+    asyncio_latency,
+    caller_cost,
+    compression,
+    encryption,
+    import_time,
+    many_batches,
+    proof,
+    reading,
+    redaction,
+    reliability,
+    serving,
+    throughput,
+)
 
 REPORTS: Final[dict[str, tuple[str, Callable[[int], str]]]] = {
     "caller": ("What a call costs", caller_cost.report),
-    "import": ("Import and idling", imports.report),
+    "redaction": ("Redaction", redaction.report),
+    "import": ("Import and idling", import_time.report),
     "throughput": ("From the first call to pinned", throughput.report),
+    "many": ("Many small batches", many_batches.report),
+    "reading": ("Asking a log", reading.report),
+    "serving": ("The server", serving.report),
+    "proof": ("Proof and verification", proof.report),
     "asyncio": ("How long an event loop waits", asyncio_latency.report),
     "reliability": ("What arrives", reliability.report),
-    "squeeze": ("zstd alone on the realistic lines", squeeze.report),
+    "encryption": ("Encryption", encryption.report),
+    "compression": ("zstd alone on the realistic lines", compression.report),
 }
 
 
 def main() -> None:
-    """Measures what was asked for, or all."""
+    """Measure the reports that the command line names, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measures, and prints Markdown tables.")
-    parser.add_argument("what", nargs="*", metavar="REPORT", help=f"one of {', '.join(REPORTS)}; without: all")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each figure is measured; the median counts")
+    parser.add_argument("what", nargs="*", metavar="REPORT", help=f"one of {', '.join(REPORTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="how often each figure is measured; the median is shown")
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.what) - set(REPORTS)):
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(REPORTS)}")

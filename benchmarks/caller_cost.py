@@ -1,7 +1,7 @@
-"""What one call of a logger costs: the caller's CPU and wall time, and the whole process's CPU until all has left.
+"""Measure the cost of one logging call: CPU and wall time of the caller, and CPU of the process until all is sent.
 
-Each measurement is a process of its own with one handler, so that no peer's threads disturb another. A round measures
-every peer once, and rounds are repeated: the median of the rounds is shown, and ratios are those within a round.
+Each measurement is a process of its own with one handler, so that the threads of one handler do not disturb another. A
+round measures every handler once. The median of the rounds is shown; ratios are taken within a round.
 
     python -m benchmarks.caller_cost --rounds 5 --calls 20000 [--only IPFSHandler]
 """
@@ -21,19 +21,19 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks import sinks
-from benchmarks.peers import PEERS
+from benchmarks import caller_cost_servers
+from benchmarks.caller_cost_handlers import HANDLERS
 
 __all__ = ["collect", "measure", "report", "table"]
 
-_PATIENCE: Final = 180.0
-"""Seconds that a peer has to hand over what it holds; afterwards its whole cost is left out."""
+_CLOSE_TIMEOUT_S: Final = 180.0
+"""Time in which a handler must send its records and close; if it does not, the cost of its process is left out."""
 
 Sample = dict[str, float]
 
 
 def call(logger: logging.Logger, number: int) -> None:
-    """The record: a message with two arguments and seven extra fields, one of them nested."""
+    """Log the measured record: a message with two arguments and seven extra fields, one of them nested."""
     logger.info(
         "%s read %s",
         "mira.okafor",
@@ -50,38 +50,38 @@ def call(logger: logging.Logger, number: int) -> None:
     )
 
 
-def child(peer: str, calls: int, ports: Mapping[str, int]) -> None:
-    """Measures one peer in this process; prints one line after the calls and one after the close."""
+def child(name: str, calls: int, ports: Mapping[str, int]) -> None:
+    """Measure one handler in this process; print one line after the calls and one after the close."""
     logger = logging.getLogger("bench")
     logger.propagate = False
     logger.setLevel(logging.INFO)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        handler, close = PEERS[peer](ports, scratch)
+        handler, close = HANDLERS[name](ports, scratch)
         logger.addHandler(handler)
         for number in range(500):
             call(logger, number)
-        whole = time.process_time_ns()
+        process_cpu = time.process_time_ns()
         cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         for number in range(calls):
             call(logger, number)
         cpu, wall = time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
         print(json.dumps({"cpu": cpu / calls, "wall": wall / calls}), flush=True)
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        with open(os.devnull, "w") as devnull, contextlib.redirect_stderr(devnull):
             close()
-        print(json.dumps({"whole": (time.process_time_ns() - whole) / calls}), flush=True)
+        print(json.dumps({"whole": (time.process_time_ns() - process_cpu) / calls}), flush=True)
         sys.stdout.flush()
         os._exit(0)
 
 
-def measure(peer: str, calls: int, ports: Mapping[str, int]) -> Sample | None:
-    """One measurement in a child; None where the peer is not installed."""
-    command = [sys.executable, "-m", "benchmarks.caller_cost", "--child", peer, "--calls", str(calls)]
-    # What is left of a child's scratch directory goes with this one.
+def measure(name: str, calls: int, ports: Mapping[str, int]) -> Sample | None:
+    """Measure one handler in a child process; return `None` where it is not installed."""
+    command = [sys.executable, "-m", "benchmarks.caller_cost", "--child", name, "--calls", str(calls)]
+    # The temporary files of a killed child are deleted with this directory.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         environment = {**os.environ, "BENCHMARK_PORTS": json.dumps(dict(ports)), "TMPDIR": scratch}
         try:
             done = subprocess.run(
-                command, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=environment
+                command, capture_output=True, text=True, timeout=_CLOSE_TIMEOUT_S, check=False, env=environment
             )
             printed, errors = done.stdout, done.stderr
         except subprocess.TimeoutExpired as late:
@@ -90,16 +90,16 @@ def measure(peer: str, calls: int, ports: Mapping[str, int]) -> Sample | None:
     for line in printed.splitlines():
         sample.update(json.loads(line))
     if "cpu" not in sample:
-        reason = errors.strip().splitlines()[-1] if errors.strip() else "said nothing"
-        print(f"{peer}: left out: {reason}", file=sys.stderr)
+        reason = errors.strip().splitlines()[-1] if errors.strip() else "it printed nothing"
+        print(f"{name}: left out: {reason}", file=sys.stderr)
         return None
     return sample
 
 
 def collect(rounds: int, calls: int, names: list[str]) -> dict[str, list[Sample]]:
-    """The samples of each peer, in the order of the rounds."""
+    """Return the samples of each handler, in the order of the rounds."""
     samples: dict[str, list[Sample]] = {name: [] for name in names}
-    with sinks.running() as ports:
+    with caller_cost_servers.running() as ports:
         for _ in range(rounds):
             for name in names:
                 sample = measure(name, calls, ports)
@@ -109,7 +109,7 @@ def collect(rounds: int, calls: int, names: list[str]) -> dict[str, list[Sample]
 
 
 def table(samples: dict[str, list[Sample]]) -> str:
-    """A Markdown table: medians in microseconds and, in brackets, medians of the ratios to the first peer."""
+    """Return a Markdown table: medians in microseconds and, in brackets, medians of the ratios to the first handler."""
     base = next(iter(samples.values()))
     lines = [
         "| handler | caller's CPU, µs a call | caller's wall, µs a call | whole process CPU, µs a call |",
@@ -130,23 +130,28 @@ def _cell(own: list[Sample], base: list[Sample], what: str) -> str:
 
 
 def report(rounds: int) -> str:
-    """What `python -m benchmarks` prints of this."""
-    return table(collect(rounds, 20_000, list(PEERS)))
+    """Return the table that `python -m benchmarks` prints."""
+    return table(collect(rounds, 20_000, list(HANDLERS)))
 
 
 def main() -> None:
-    """Measures and prints the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=20_000)
-    parser.add_argument("--only", action="append", choices=list(PEERS), help="beside NullHandler; may be repeated")
-    parser.add_argument("--child", choices=list(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(HANDLERS),
+        help="measured beside NullHandler; may be repeated",
+    )
+    parser.add_argument("--child", choices=list(HANDLERS), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
         child(chosen.child, chosen.calls, json.loads(os.environ["BENCHMARK_PORTS"]))
         return
-    first = next(iter(PEERS))
-    names = [name for name in PEERS if not chosen.only or name == first or name in chosen.only]
+    first = next(iter(HANDLERS))
+    names = [name for name in HANDLERS if not chosen.only or name == first or name in chosen.only]
     print(table(collect(chosen.rounds, chosen.calls, names)))
 
 

@@ -1,9 +1,9 @@
-"""Makes realistic mixed records from a seed: audit, write-ahead log, telemetry, access log and errors.
+"""Make realistic mixed records from a seed: audit, write-ahead log, telemetry, access log and errors.
 
-What decides how well log lines compress is kept as programs have it: ids are drawn at random and come back (an
-operation is logged when it is added, started and finished), users, paths and addresses are skewed as Zipf found it,
-durations are log-normal, time moves on by uneven steps, and several kinds of record are mixed in bursts. No two runs
-with the same seed differ.
+The records compress about as well as those of real programs: ids are random and repeat (an operation is logged when it
+is added, started and finished), users, paths and addresses follow a Zipf distribution, durations are log-normal, time
+advances by uneven steps, and several kinds of record are mixed in bursts. Two runs with the same seed make the same
+records.
 
     python -m benchmarks.lines 200000 lines.jsonl      writes that many JSON lines, in the form of docs/formats.md
 """
@@ -41,11 +41,11 @@ class Call(NamedTuple):
     args: tuple[Any, ...]
     extra: dict[str, Any]
     exception: str | None
-    """The traceback as text, for the few that have one."""
+    """The traceback as text, if there is one."""
 
 
 class _World:
-    """The users, addresses, paths and backends that the records speak of, and the dice."""
+    """The users, addresses, paths and backends of the records, and the random generator."""
 
     def __init__(self, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -79,7 +79,7 @@ class _World:
         return str(UUID(bytes=self.dice.randbytes(16), version=4))
 
     def zipf(self, items: list[T], exponent: float = 0.9) -> T:
-        """One of the items; the n-th comes up with probability proportional to n ** -exponent."""
+        """Return one of the items; the n-th with a probability proportional to n ** -exponent."""
         key = (len(items), exponent)
         if key not in self._weights:
             self._weights[key] = list(accumulate((n + 1) ** -exponent for n in range(len(items))))
@@ -95,7 +95,7 @@ class _World:
 
 
 def calls(count: int, seed: int = 1) -> Iterator[tuple[datetime, Call]]:
-    """That many calls in the order of time, each with its moment."""
+    """Yield calls in the order of time, each with its time."""
     world = _World(seed)
     dice = world.dice
     kinds: list[Callable[[_World, datetime], Iterator[Call]]] = [_audit, _access, _wal, _telemetry, _trouble, _chatter]
@@ -109,10 +109,10 @@ def calls(count: int, seed: int = 1) -> Iterator[tuple[datetime, Call]]:
             _, story = waiting.pop(0)
         else:
             story = kinds[bisect(shares, dice.random() * shares[-1])](world, now)
-        told = next(story, None)
-        if told is None:
+        call = next(story, None)
+        if call is None:
             continue
-        yield now, told
+        yield now, call
         made += 1
         if made == count:
             return
@@ -339,7 +339,7 @@ def _chatter(world: _World, _now: datetime) -> Iterator[Call]:
 
 
 def json_lines(count: int, seed: int = 1) -> Iterator[bytes]:
-    """The same as lines of JSON, as they lie in a payload: keys in the order of docs/formats.md, each ending in LF."""
+    """Yield the same as JSON lines like those in a payload: keys in the order of docs/formats.md, LF at the end."""
     pids = (4127, 4128, 4131, 4140)
     seqs = dict.fromkeys(pids, 0)
     dice = random.Random(seed + 1)
@@ -364,7 +364,7 @@ def json_lines(count: int, seed: int = 1) -> Iterator[bytes]:
 
 
 def log_record(now: datetime, call: Call) -> logging.LogRecord:
-    """The record that `logging` would make of it, for what takes records rather than calls."""
+    """Return the LogRecord that `logging` would make of the call."""
     record = logging.LogRecord(call.logger, call.level, __file__, 1, call.message, call.args, None)
     record.created = now.timestamp()
     record.exc_text = call.exception
@@ -373,7 +373,7 @@ def log_record(now: datetime, call: Call) -> logging.LogRecord:
 
 
 def main() -> None:
-    """Writes COUNT lines to PATH."""
+    """Write COUNT lines to PATH."""
     count, path = int(sys.argv[1]), sys.argv[2]
     with open(path, "wb") as file:
         file.writelines(json_lines(count))

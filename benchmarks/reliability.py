@@ -1,11 +1,12 @@
-"""What arrives, in the scenarios in which log handlers lose records: ours and its peers, with their defaults.
+"""Count the records that arrive in situations in which handlers lose records: ours and six others, with defaults.
 
-    python -m benchmarks.reliability [--only CONTENDER]… [--scenario NAME]…
+    python -m benchmarks.reliability [--only HANDLER]… [--scenario NAME]…
 
-Each cell is a program of its own (`scenarios.py`) against an other end that counts (`counting.py`), on a port of its
-own, with a hard limit of time. What is missing afterwards may still be delivered by the next start on the same
-directory, if anything was left there. Ours ships to a real Kubo daemon, and what is counted is read from Kubo, from
-the head block on, every block verified by a reader that shares no code with the package.
+Each cell of the table is a program of its own (`reliability_programs.py`), which sends to a server that counts
+(`reliability_servers.py`) and has a time limit. If records are missing afterwards and the program has left files, it is
+started again in the same directory, and the server counts again. Our handler ships to a real Kubo daemon. Its records
+are read from Kubo, from the head block on, and every block is verified by a reader that shares no code with the
+package.
 """
 
 from __future__ import annotations
@@ -26,26 +27,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
-from benchmarks.contenders import CONTENDERS, SPEAKS
-from benchmarks.counting import MARK, Mood, Sink
-from benchmarks.oddities import ODDITIES
+from benchmarks.odd_records import ODD_RECORDS
+from benchmarks.reliability_handlers import HANDLERS, PROTOCOLS
+from benchmarks.reliability_servers import MARK, CountingServer, Mode
 
 __all__ = ["ROWS", "collect", "report"]
 
-_LIMIT: Final = 75.0
-"""Seconds after which a program is killed and counts as hanging."""
-_SETTLE: Final = 0.5
-_AT_ONCE: Final = 3
-"""Programs at a time: most of them wait."""
+_TIME_LIMIT_S: Final = 75.0
+"""Time after which a program is killed and counts as hanging."""
+_SETTLE_S: Final = 0.5
+"""Time for the last bytes to arrive after a program has ended."""
+_PARALLEL_PROGRAMS: Final = 3
+"""Programs that run at the same time; most of them only wait."""
 _ROOT: Final = Path(__file__).resolve().parent.parent
-_MOODS: Final[Mapping[str, Mood]] = {"refused": "refusing", "silent": "silent"}
+_MODES: Final[Mapping[str, Mode]] = {"refused": "refusing", "silent": "silent"}
 
 Seen = Counter[tuple[str, int]]
 
 
 @dataclass(slots=True)
 class _Outcome:
-    """How one program went."""
+    """The result of one program."""
 
     logged: int = 0
     arrived: int = 0
@@ -64,7 +66,7 @@ class _Outcome:
 
 
 class _Kubo:
-    """The daemon behind ours, and what it has."""
+    """The daemon that our handler ships to, and the records that it has."""
 
     def __init__(self) -> None:
         from tests.kubo.build import kubo_binary
@@ -74,55 +76,55 @@ class _Kubo:
         self.daemon.start()
 
     def seen(self, directory: str) -> Seen:
-        """The records of a home that a reader finds who has the daemon and the CID of a head block alone."""
-        from tests import oracle
+        """Return the records that a reader finds who has only the daemon and the CID of a head block."""
+        from tests.support import oracle
 
         home = Path(directory) / "home"
         logs = oracle.read_home(home).get("logs", []) if (home / "writer.key").exists() else []
         pins = self.daemon.pins()
-        found: Seen = Counter()
+        seen: Seen = Counter()
         for log in logs:
             heads = [batch.head_cid for batch in log.batches if batch.head_cid in pins]
             for batch in oracle.read_daemon(self._block, heads[-1]).batches if heads else []:
                 marks = MARK.findall(b"\n".join(batch.lines or ()))
-                found.update((run.decode(), int(number)) for run, number in marks)
-        return found
+                seen.update((run.decode(), int(number)) for run, number in marks)
+        return seen
 
     def _block(self, cid: str) -> bytes:
         return self.daemon.rpc(f"block/get?arg={cid}&offline=true")
 
 
-def _run(contender: str, scenario: str, kubo: _Kubo) -> _Outcome:
+def _run(handler: str, scenario: str, kubo: _Kubo) -> _Outcome:
     outcome = _Outcome()
-    sink = Sink(SPEAKS[contender], kubo.daemon.port)
+    server = CountingServer(PROTOCOLS[handler], kubo.daemon.port)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         try:
-            sink.be(_MOODS.get(scenario, "up"))
-            _program(contender, scenario, sink, directory, outcome)
-            time.sleep(_SETTLE)
-            outcome.requests = sink.requests
-            sink.be("up")
-            seen = _seen(contender, sink, directory, kubo)
+            server.set_mode(_MODES.get(scenario, "up"))
+            _program(handler, scenario, server, directory, outcome)
+            time.sleep(_SETTLE_S)
+            outcome.requests = server.requests
+            server.set_mode("up")
+            seen = _seen(handler, server, directory, kubo)
             if outcome.logged > len(seen) and os.listdir(directory):
-                _program(contender, "again", sink, directory, _Outcome())
-                time.sleep(_SETTLE)
-                seen = _seen(contender, sink, directory, kubo)
+                _program(handler, "again", server, directory, _Outcome())
+                time.sleep(_SETTLE_S)
+                seen = _seen(handler, server, directory, kubo)
         finally:
-            sink.close()
+            server.close()
     outcome.arrived = len(seen)
     outcome.twice = sum(count > 1 for count in seen.values())
     return outcome
 
 
-def _seen(contender: str, sink: Sink, directory: str, kubo: _Kubo) -> Seen:
-    every = kubo.seen(directory) if SPEAKS[contender] == "kubo" else sink.seen
+def _seen(handler: str, server: CountingServer, directory: str, kubo: _Kubo) -> Seen:
+    every = kubo.seen(directory) if PROTOCOLS[handler] == "kubo" else server.seen
     return Counter({mark: count for mark, count in list(every.items()) if mark[0] in {"a", "b"}})
 
 
-def _program(contender: str, scenario: str, sink: Sink, directory: str, outcome: _Outcome) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.scenarios", contender, scenario]
+def _program(handler: str, scenario: str, server: CountingServer, directory: str, outcome: _Outcome) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.reliability_programs", handler, scenario]
     program = subprocess.Popen(
-        [*command, str(sink.port), directory],
+        [*command, str(server.port), directory],
         cwd=_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -136,11 +138,11 @@ def _program(contender: str, scenario: str, sink: Sink, directory: str, outcome:
         last = time.monotonic()
         for line in program.stdout:
             with contextlib.suppress(ValueError):
-                told = json.loads(line)
-                last = told["at"]
-                _take(told, outcome)
-                if told.get("ready"):
-                    sink.be("silent")
+                report = json.loads(line)
+                last = report["at"]
+                _take(report, outcome)
+                if report.get("ready"):
+                    server.set_mode("silent")
                     program.stdin.write(b"\n")
                     program.stdin.flush()
         code = program.wait()
@@ -150,22 +152,22 @@ def _program(contender: str, scenario: str, sink: Sink, directory: str, outcome:
     outcome.crashed = code not in {0, wanted} and not killer.fired
 
 
-def _take(told: dict[str, Any], outcome: _Outcome) -> None:
-    outcome.logged = told.get("logged", outcome.logged)
-    outcome.raised += told.get("raised", [])
-    outcome.waited_s = told.get("seconds", outcome.waited_s)
-    outcome.cannot_begin = told.get("cannot_begin", outcome.cannot_begin)
+def _take(report: dict[str, Any], outcome: _Outcome) -> None:
+    outcome.logged = report.get("logged", outcome.logged)
+    outcome.raised += report.get("raised", [])
+    outcome.waited_s = report.get("seconds", outcome.waited_s)
+    outcome.cannot_begin = report.get("cannot_begin", outcome.cannot_begin)
 
 
 class _killer:  # noqa: N801 - a context manager, used like a function
-    """Kills a program and the children of its session when its time is over, or when it ends and leaves some."""
+    """Kills a program at its time limit, and afterwards all processes of its session that still run."""
 
     def __init__(self, program: subprocess.Popen[bytes]) -> None:
         import threading
 
         self.fired = False
         self._program = program
-        self._timer = threading.Timer(_LIMIT, self._fire)
+        self._timer = threading.Timer(_TIME_LIMIT_S, self._fire)
 
     def __enter__(self) -> None:
         self._timer.daemon = True
@@ -184,14 +186,14 @@ class _killer:  # noqa: N801 - a context manager, used like a function
             os.killpg(self._program.pid, signal.SIGKILL)
 
 
-# -- what the table says of it
+# -- the cells of the table
 
 
 def _trouble(outcome: _Outcome) -> str:
     if outcome.cannot_begin:
         return "dictConfig raises"
     if outcome.hangs:
-        return f"**hangs** (> {_LIMIT:.0f} s)"
+        return f"**hangs** (> {_TIME_LIMIT_S:.0f} s)"
     return "**crashes**" if outcome.crashed else ""
 
 
@@ -208,14 +210,14 @@ def _out(outcome: _Outcome) -> str:
     if outcome.cannot_begin:
         return "all lost: dictConfig raises"
     if outcome.hangs and not outcome.logged:
-        return f"**hangs** in the program (> {_LIMIT:.0f} s)"
+        return f"**hangs** in the program (> {_TIME_LIMIT_S:.0f} s)"
     how = _trouble(outcome) or f"ends in {outcome.exit_s:.1f} s"
     return f"{outcome.lost} of {outcome.logged} lost{_twice(outcome)}; {how}"
 
 
 def _configured(outcome: _Outcome) -> str:
     if outcome.hangs and not outcome.logged:
-        return f"**hangs** (> {_LIMIT:.0f} s)"
+        return f"**hangs** (> {_TIME_LIMIT_S:.0f} s)"
     if outcome.cannot_begin or not outcome.logged:
         return "raises"
     return f"{outcome.waited_s:.2f} s; {outcome.lost} of {outcome.logged} lost"
@@ -237,8 +239,8 @@ def _count(of: int) -> Callable[[_Outcome], str]:
 
 ROWS: Final[tuple[tuple[str, str, Callable[[_Outcome], str]], ...]] = (
     ("exit", "normal exit, 100 records", _count(100)),
-    ("refused", "nobody listens for the whole run, 300 records", _out),
-    ("silent", "the other end accepts and never answers, 300 records", _out),
+    ("refused", "no server is running, 300 records", _out),
+    ("silent", "the server accepts connections and never answers, 300 records", _out),
     ("SIGKILL", "SIGKILL right after the last of 100 calls", _count(100)),
     ("SIGTERM", "SIGTERM, the same", _count(100)),
     ("os._exit", "`os._exit`, the same", _count(100)),
@@ -248,93 +250,90 @@ ROWS: Final[tuple[tuple[str, str, Callable[[_Outcome], str]], ...]] = (
     ("ProcessPoolExecutor", "`ProcessPoolExecutor` by fork, 10 records", _count(10)),
     ("spawn", "`Process` by spawn, configured in the child, 10 records", _count(10)),
     ("forkserver", "`Process` by forkserver, configured in the child, 10 records", _count(10)),
-    ("reconfigure", "second `dictConfig`, 4 threads log, the other end is silent", _configured),
-    ("idle", "root at DEBUG, 20 records, 20 s idle: requests beyond uploads", _idle),
+    ("reconfigure", "second `dictConfig` while 4 threads log and the server does not answer", _configured),
+    ("idle", "20 records, then 20 s without any, root logger at DEBUG: requests that are not uploads", _idle),
     ("signals", "a signal handler logs every 4 ms", _inside),
-    ("__del__", "`__del__` logs, called by the collector inside emit", _inside),
+    ("__del__", "`__del__` logs, called by the garbage collector inside emit", _inside),
     ("__str__", "`__str__` of an argument logs", _inside),
     ("bad neighbour", "another handler's `flush` raises in `logging.shutdown`, 100 records", _count(100)),
     ("no thread", "no thread can be started, 100 records", _count(100)),
 )
-"""Scenario, how the table calls it, and what a cell says."""
+"""Scenario, its title in the table, and the function that makes the text of a cell."""
 
 Outcomes = dict[tuple[str, str], _Outcome]
 
 
-def collect(contenders: list[str], scenarios: list[str]) -> Outcomes:
-    """Run each program once."""
+def collect(handlers: list[str], scenarios: list[str]) -> Outcomes:
+    """Run each program once and return the outcomes by handler and scenario."""
     kubo = _Kubo()
     try:
-        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        with concurrent.futures.ThreadPoolExecutor(_PARALLEL_PROGRAMS) as pool:
             jobs = {
-                (contender, scenario): pool.submit(_run, contender, scenario, kubo)
+                (handler, scenario): pool.submit(_run, handler, scenario, kubo)
                 for scenario in scenarios
-                for contender in contenders
+                for handler in handlers
             }
-            for which, job in jobs.items():
-                job.result()
-                print(*which, job.result(), file=sys.stderr)
-            return {which: job.result() for which, job in jobs.items()}
+            for key, job in jobs.items():
+                print(*key, job.result(), file=sys.stderr)
+            return {key: job.result() for key, job in jobs.items()}
     finally:
         kubo.daemon.remove()
 
 
-def table(found: Outcomes) -> str:
-    """Markdown: a row for each scenario, a column for each contender."""
-    names = list(dict.fromkeys(contender for contender, _ in found))
+def table(outcomes: Outcomes) -> str:
+    """Return a Markdown table: a row for each scenario, a column for each handler."""
+    names = list(dict.fromkeys(handler for handler, _ in outcomes))
     lines = ["| scenario | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
     for scenario, title, cell in ROWS:
-        own = [found.get((name, scenario)) for name in names]
-        if all(own):
-            lines.append(f"| {title} | " + " | ".join(cell(cast("_Outcome", each)) for each in own) + " |")
-    odd = {name: {s: o for (n, s), o in found.items() if n == name and s.startswith("odd: ")} for name in names}
+        row = [outcomes.get((name, scenario)) for name in names]
+        if all(row):
+            lines.append(f"| {title} | " + " | ".join(cell(cast("_Outcome", outcome)) for outcome in row) + " |")
+    odd = {name: {s: o for (n, s), o in outcomes.items() if n == name and s.startswith("odd: ")} for name in names}
     if all(odd.values()):
-        total = 3 * len(ODDITIES)
-        lines.append(
-            f"| one bad value between two good neighbours, {len(ODDITIES)} kinds: records of {total} that arrive | "
-            + " | ".join(_odd(odd[name]) for name in names)
-            + " |"
-        )
-        lines.append("| of these kinds, those that raise into the program | " + _each_raised(odd) + " |")
+        total = 3 * len(ODD_RECORDS)
+        kinds = f"{len(ODD_RECORDS)} kinds: how many of {total} records arrive"
+        cells = " | ".join(_odd(odd[name]) for name in names)
+        lines.append(f"| one odd value between two ordinary records, {kinds} | {cells} |")
+        lines.append(f"| of these kinds, those that raise an exception into the program | {_kinds_that_raise(odd)} |")
     return "\n".join(lines)
 
 
 def _odd(own: Mapping[str, _Outcome]) -> str:
-    arrived = sum(each.arrived for each in own.values())
-    neighbours = [scenario.removeprefix("odd: ") for scenario, each in own.items() if each.arrived < 2]
-    hanging = [scenario.removeprefix("odd: ") for scenario, each in own.items() if each.hangs or each.crashed]
+    arrived = sum(outcome.arrived for outcome in own.values())
+    neighbours = [scenario.removeprefix("odd: ") for scenario, outcome in own.items() if outcome.arrived < 2]
+    hanging = [scenario.removeprefix("odd: ") for scenario, outcome in own.items() if outcome.hangs or outcome.crashed]
     text = f"{arrived}"
     if neighbours:
-        text += f"; a neighbour lost beside: {', '.join(neighbours)}"
+        text += f"; an ordinary record lost beside: {', '.join(neighbours)}"
     if hanging:
         text += f"; **hangs or crashes** at: {', '.join(hanging)}"
     return text
 
 
-def _each_raised(odd: Mapping[str, Mapping[str, _Outcome]]) -> str:
+def _kinds_that_raise(odd: Mapping[str, Mapping[str, _Outcome]]) -> str:
     cells = []
     for own in odd.values():
-        kinds = [scenario.removeprefix("odd: ") for scenario, each in own.items() if each.raised]
+        kinds = [scenario.removeprefix("odd: ") for scenario, outcome in own.items() if outcome.raised]
         cells.append(f"{len(kinds)}: {', '.join(kinds)}" if kinds else "none")
     return " | ".join(cells)
 
 
 def report(_rounds: int) -> str:
-    """What `python -m benchmarks` prints of this."""
-    return table(collect(list(CONTENDERS), _every_scenario()))
+    """Return the table that `python -m benchmarks` prints."""
+    return table(collect(list(HANDLERS), _every_scenario()))
 
 
 def _every_scenario() -> list[str]:
-    return [*(row[0] for row in ROWS), *(f"odd: {kind}" for kind in ODDITIES)]
+    return [*(row[0] for row in ROWS), *(f"odd: {kind}" for kind in ODD_RECORDS)]
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", action="append", choices=list(CONTENDERS), help="may be repeated")
+    parser.add_argument("--only", action="append", choices=list(HANDLERS), help="may be repeated")
     parser.add_argument("--scenario", action="append", choices=_every_scenario(), help="may be repeated")
     chosen = parser.parse_args()
-    print(table(collect(chosen.only or list(CONTENDERS), chosen.scenario or _every_scenario())))
+    print(table(collect(chosen.only or list(HANDLERS), chosen.scenario or _every_scenario())))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""From the first call to pinned in Kubo: a flood of records, a sealed backlog, the memory, what is stored.
+"""Measure many records from the first call until they are pinned in Kubo: time, CPU, memory and stored bytes.
 
     python -m benchmarks.throughput --records 1000000
 
-Each measurement is a process of its own beside one real daemon on loopback (the one of the tests). Ratios: the loop
-against the same loop with a NullHandler, shipping against `ipfs add -Q` of the same raw lines on the same daemon,
-stored bytes against raw lines.
+Each measurement is a process of its own; one real daemon (that of the tests) runs on loopback. The loop is compared
+with the same loop with a NullHandler, shipping with `ipfs add -Q` of the same raw lines on the same daemon, and stored
+bytes with raw lines.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SEED: Final = 7
 
 
 def flood(home: str, kubo: str, records: int) -> Sample:
-    """Log as fast as the loop goes, then shut down; seconds of the loop, of all, CPU of all, growth of the memory."""
+    """Log as fast as possible, then shut down; return seconds of the loop, of all, CPU of all, growth of the memory."""
     from ipfs_log_handlers import IPFSHandler
 
     handler: logging.Handler = logging.NullHandler()
@@ -60,22 +60,22 @@ def flood(home: str, kubo: str, records: int) -> Sample:
 
 
 def realistic(home: str, records: int, *, pace: bool) -> Sample:
-    """Log realistic records, batches of 1000; bytes stored (CARs, manifests included) by bytes of raw lines."""
+    """Log realistic records, in batches of 1000; return stored bytes (whole CAR files) by bytes of raw lines."""
     from ipfs_log_handlers import IPFSHandler
     from ipfs_log_handlers.home.batches import Batches
-    from ipfs_log_handlers.home.layout import Home
+    from ipfs_log_handlers.home.layout import HomeDir
 
     handler = IPFSHandler("wal", home=home, batch={"records": 1000, "seconds": 600.0, "bytes": 8 << 20})
-    for number, (now, each) in enumerate(calls(records, _SEED), 1):
-        handler.handle(log_record(now, each))
+    for number, (now, logged) in enumerate(calls(records, _SEED), 1):
+        handler.handle(log_record(now, logged))
         if pace and number % 1000 == 0:
             _until_sealed(handler, number)
     handler.flush()
     handler.close()
-    batches = Batches(Home(Path(home)).room("wal").current.batches)
-    facts = [batches.facts(index) for index in batches.indexes()]
+    batches = Batches(HomeDir(Path(home)).subsystem_dir("wal").current.batches)
+    headers = [batches.facts(index) for index in batches.indexes()]
     stored = sum(batches.file(index).stat().st_size for index in batches.indexes())
-    return {"ratio": stored / sum(each.manifest.raw for each in facts), "batches": float(len(facts))}
+    return {"ratio": stored / sum(header.manifest.raw for header in headers), "batches": float(len(headers))}
 
 
 def _until_sealed(handler: Any, records: int) -> None:
@@ -83,8 +83,8 @@ def _until_sealed(handler: Any, records: int) -> None:
         time.sleep(0.02)
 
 
-def beside(home: str, keeper: Any, seconds: int) -> Sample:
-    """Calls a second of a loop, with the keeper at full work (a backlog to seal all along), or without a keeper."""
+def calls_beside_keeper(home: str, keeper: Any, seconds: int) -> Sample:
+    """Print the calls per second of a loop, with a keeper that always has a backlog to seal, or without a keeper."""
     from ipfs_log_handlers import IPFSHandler
 
     logger = logging.getLogger("bench")
@@ -109,12 +109,12 @@ def beside(home: str, keeper: Any, seconds: int) -> Sample:
 def _child(what: str, *arguments: object) -> Sample:
     command = [sys.executable, "-m", "benchmarks.throughput", "--child", what, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: Sample = json.loads(done.stdout.splitlines()[-1])
-    return found
+    sample: Sample = json.loads(done.stdout.splitlines()[-1])
+    return sample
 
 
 def _ship_backlog(scratch: str, daemon: Any, records: int) -> Sample:
-    """Seconds of `ipfs-logs ship` for a sealed backlog, and of `ipfs add -Q` for the same raw lines."""
+    """Return the seconds of `ipfs-logs ship` for a sealed backlog, and of `ipfs add -Q` for the same raw lines."""
     home = f"{scratch}/backlog"
     _child("flood", home, "", records)
     began = time.perf_counter()
@@ -131,7 +131,7 @@ def _ship_backlog(scratch: str, daemon: Any, records: int) -> Sample:
 
 
 def collect(rounds: int, records: int) -> list[Sample]:
-    """One sample a round."""
+    """Return one sample for each round."""
     from tests.kubo.build import kubo_binary
     from tests.kubo.daemon import Daemon
 
@@ -176,16 +176,16 @@ _ROWS: Final = {
     "ship": "`ipfs-logs ship` of the sealed backlog, by `ipfs add -Q` of the raw lines",
     "ship_s": "the same, seconds of ours",
     "stored_flood": "stored by raw, realistic lines, in a flood",
-    "stored_pace": "stored by raw, realistic lines, at a pace that leaves time",
-    "beside": "calls a second with the keeper at full work, by those without a keeper",
+    "stored_pace": "stored by raw, realistic lines, slowly enough for the stronger compression",
+    "beside": "calls per second while the keeper works without a pause, by those without a keeper",
 }
 
 
 def report(rounds: int, records: int = 1_000_000) -> str:
-    """What `python -m benchmarks` prints of this."""
+    """Return the table that `python -m benchmarks` prints."""
     samples = collect(rounds, records)
     lines = [f"{records:,} records.", "", "| what | figure |", "|---|--:|"]
-    lines += [f"| {_ROWS[name]} | {statistics.median(each[name] for each in samples):.3g} |" for name in _ROWS]
+    lines += [f"| {_ROWS[name]} | {statistics.median(sample[name] for sample in samples):.3g} |" for name in _ROWS]
     return "\n".join(lines)
 
 
@@ -201,7 +201,7 @@ def main() -> None:
         return
     what, home, second, number = chosen.child
     if what == "beside":
-        beside(home, second, int(number))
+        calls_beside_keeper(home, second, int(number))
     elif what == "flood":
         print(json.dumps(flood(home, second, int(number))))
     else:

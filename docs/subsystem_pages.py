@@ -1,7 +1,8 @@
-"""Writes docs/subsystems/ from the code: `make docs`, or `python docs/subsystem_pages.py DIRECTORY`.
+"""Write docs/subsystems/ from the code: `make docs`, or `python docs/subsystem_pages.py DIRECTORY`.
 
-What a page says is read from the declarations in ipfs_log_handlers/subsystems/. The records that it shows are those
-that examples/subsystems/ really logs, into a home that is thrown away; what differs between two runs is shown as `…`.
+The text of a page comes from the declarations in ipfs_log_handlers/subsystems/. The records that it shows are those
+that the program in examples/subsystems/ logs into a temporary home; values that differ between two runs are shown as
+`…`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from textwrap import fill
 from typing import Any, Final
 
 from ipfs_log_handlers import subsystems
-from ipfs_log_handlers.config import Batch
+from ipfs_log_handlers.config import DEFAULT_QUIET_SECONDS, DEFAULT_SECONDS, Batch
 from ipfs_log_handlers.home.batches import Batches
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.keeper.seal import FLOOD
-from ipfs_log_handlers.keeper.values import MANY, MOST_DISTINCT
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.keeper.due import FLOOD_BATCHES
+from ipfs_log_handlers.stats.columns import MANY, MAX_DISTINCT_VALUES
 from ipfs_log_handlers.subsystems import Router, Subsystem
 from ipfs_log_handlers.subsystems.events import Event
 from ipfs_log_handlers.subsystems.rules import Rule, Scalar
@@ -48,8 +49,8 @@ def main(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     known = subsystems.load()
     (directory / "README.md").write_text(_index(known), encoding="utf-8")
-    for each in known:
-        (directory / f"{each.name}.md").write_text(_page(each), encoding="utf-8")
+    for subsystem in known:
+        (directory / f"{subsystem.name}.md").write_text(_page(subsystem), encoding="utf-8")
 
 
 # -- the index
@@ -58,46 +59,56 @@ def main(directory: Path) -> None:
 def _index(known: Sequence[Subsystem]) -> str:
     defaults = Batch()
     return _text(
-        "<!-- Written by `make docs` from the code; a change here is lost. -->",
+        "<!-- Written by `make docs` from the code; do not edit. -->",
         "# Subsystems",
-        "Each subsystem is one log of a home. A handler with `subsystem` puts all its records into that one; a handler"
-        " without routes each record.",
+        "Each subsystem is one log of a home. A handler with `subsystem` puts all its records into that log. A handler"
+        " without it chooses the subsystem of each record.",
         *_table(
-            ("subsystem", "`type`", "what it logs", "routed from", "records in a batch"),
+            ("subsystem", "`type`", "what it logs", "loggers", "records in a batch"),
             (
-                (f"[{each.name}]({each.name}.md)", f"`{each.type}`", _about(each), _routed(each), f"{each.records}")
-                for each in known
+                (
+                    f"[{subsystem.name}]({subsystem.name}.md)",
+                    f"`{subsystem.type}`",
+                    _about(subsystem),
+                    _loggers(subsystem),
+                    f"{subsystem.records}",
+                )
+                for subsystem in known
             ),
         ),
-        "A record goes where its field `subsystem` says, if that is a registered name; else by its event, if the event"
-        " is one of a subsystem or lies below one (`a.b` lies below `a`); else by its logger, which a subsystem takes"
-        f" with all below it; else to `{subsystems.DEFAULT}`.",
+        "The first of these rules that applies chooses the subsystem of a record: its field `subsystem`, if that is a"
+        " registered name; its event, if a subsystem has that event or one above it (`a` is above `a.b`); its"
+        f" logger, if a subsystem has that logger or one above it; otherwise `{subsystems.DEFAULT}`.",
         "## Fields",
-        "Each event has a function that checks its fields and gives them in the form that logging and structlog take:"
-        " `log.info(text, extra=audit.event(…))`, `log.info(**audit.event(…))`. A field that is missing, misspelt or of"
-        " a wrong type or value is an `EventError`; `None` leaves a field out. What else a record should hold goes"
-        ' beside them: `extra={**audit.event(…), "tenant": 5}`. A record that is logged without the function is kept'
-        " whatever its fields are.",
-        "A name with a dot is a member of an object, one with `[]` a member of each object in a list; it is required"
-        " where that object is given. Values are all that are allowed, unless it says otherwise.",
-        "The records on these pages are printed by `ipfs-logs cat`: before the fields stand `time` (RFC 3339, UTC),"
-        " `level`, `logger` and `event`, behind them `message` (where it is not the event), `pid` and `seq` (from 1 on"
-        " in each process, without a gap). `subsystem` is the log that the record lies in, and is not in its line.",
-        "## What a batch says of its records",
-        "`meta` of its manifest ([formats.md](../formats.md)) has the keys that the page of the subsystem lists. Those"
-        " of its own count the records that are events of the subsystem with all required fields; how many others there"
-        " are stands in `left_out`, which is missing where there is none. A subsystem without events counts all"
-        f" records. In place of a set of more than {MOST_DISTINCT} values, or of one too long for a manifest, stands"
-        f' `"{MANY}"`.',
-        "`stats.fields` has for each field that a query asks for the least and greatest number (`min`, `max`) and the"
-        " texts and booleans in it (`values`), so that a batch may be skipped unread.",
-        "## When a batch is cut",
-        f"At the subsystem's number of records, at {defaults.bytes:,} bytes of lines, or when the oldest line is"
-        f' {defaults.seconds:g} s old: whichever comes first. `batch={{"records": …, "bytes": …, "seconds": …}}` of a'
-        f" handler says otherwise. When the records of more than {FLOOD} batches wait, the next batch takes all that"
-        " waits.",
-        "`metadata={…}` of a handler gives what records do not say; each page lists the names that its subsystem"
-        " takes.",
+        "Each event has a function that checks its fields and returns them in the form that logging and structlog"
+        " take: `log.info(text, extra=audit.event(…))`, `log.info(**audit.event(…))`. A missing or misspelt field, or"
+        " a value of a wrong type, raises `EventError`; a field with the value `None` is left out. A record can have"
+        ' further fields: `extra={**audit.event(…), "tenant": 5}`. A record that is logged without the function is'
+        " always kept, whatever its fields are.",
+        "In the tables, a name with a dot is a member of an object, and a name with `[]` is a member of each object"
+        " in a list; such a member is required if the object is given. The column `values` lists all allowed values,"
+        " unless it says that others are allowed.",
+        "The records on these pages are printed by `ipfs-logs cat`. Before the fields of the event are `time` (RFC"
+        " 3339, UTC), `level`, `logger` and `event`; after them `message` (if it is not the event), `pid` and `seq`"
+        " (from 1 on in each process, without a gap). `cat` adds `subsystem`, which is not stored with each record.",
+        "## Metadata of a batch",
+        "The page of each subsystem lists the keys of `meta` in the manifest ([formats.md](../formats.md)) of its"
+        " batches. The keys that a subsystem defines itself are counted from complete events: records that are an"
+        " event of the subsystem and have all required fields. `left_out` is the number of other records; it is"
+        " missing if there are none. In a subsystem without events, all records count. A set of more than"
+        f' {MAX_DISTINCT_VALUES} values, or one that is too long for a manifest, is replaced by `"{MANY}"`.',
+        "`stats.fields` has the smallest and largest number (`min`, `max`) and the texts and booleans (`values`) of"
+        " some fields, so that a query can skip a batch without reading it. For the fields in `ids`, which have"
+        " another value in nearly every record, Bloom filters in the [index](../query.md#the-index) do the same; they"
+        " are not in the manifest.",
+        "## When a batch is sealed",
+        f"A batch is sealed when the subsystem's number of records, {defaults.bytes:,} bytes of lines, or an age of"
+        f" {DEFAULT_SECONDS:g} s is reached, whichever comes first; if little is logged (less than 16 KiB of lines"
+        f" wait), the age is {DEFAULT_QUIET_SECONDS:g} s."
+        f' `batch={{"records": …, "bytes": …, "seconds": …}}` of a handler changes these. When more than'
+        f" {FLOOD_BATCHES} batches of records wait, the next batch takes all of them.",
+        "`metadata={…}` of a handler adds values that are not in the records; the page of each subsystem lists the"
+        " names.",
     )
 
 
@@ -105,12 +116,12 @@ def _about(subsystem: Subsystem) -> str:
     return (_module(subsystem).__doc__ or "").partition("\n")[0].removesuffix(".")
 
 
-def _routed(subsystem: Subsystem) -> str:
-    told = [
-        f"`{each}`" + ("" if Router.route(each, None) == subsystem.name else " (by the event)")
-        for each in subsystem.loggers
+def _loggers(subsystem: Subsystem) -> str:
+    names = [
+        f"`{logger}`" + ("" if Router.route(logger, None) == subsystem.name else " (its events only)")
+        for logger in subsystem.loggers
     ]
-    return ", ".join(told) or "all other loggers"
+    return ", ".join(names) or "all other loggers"
 
 
 def _module(subsystem: Subsystem) -> Any:
@@ -124,14 +135,14 @@ def _page(subsystem: Subsystem) -> str:
     name = subsystem.name
     return _text(
         f"<!-- Written by `make docs` from ipfs_log_handlers/subsystems/{name}.py and examples/subsystems/{name}.py;"
-        " a change here is lost. -->",
+        " do not edit. -->",
         f"# {name}",
-        f"{_about(subsystem)}. All subsystems, and how to read these pages: [README.md](README.md).",
+        f"{_about(subsystem)}. [README.md](README.md) lists all subsystems and explains these pages.",
         "## Routing",
         *_routing(subsystem),
         "## Events",
         *_events(subsystem),
-        "## What a batch says",
+        "## Metadata of a batch",
         *_metadata(subsystem),
         "## Batches",
         *_policy(subsystem),
@@ -142,97 +153,99 @@ def _page(subsystem: Subsystem) -> str:
 
 def _routing(subsystem: Subsystem) -> Iterator[str]:
     if not subsystem.loggers:
-        yield "A handler without `subsystem` sends here every record that belongs to no other subsystem."
+        yield "A handler without `subsystem` sends every record here that belongs to no other subsystem."
         return
     yield "A handler without `subsystem` sends here:"
-    lines = ["- records whose event is one of those below, whatever their logger is;"]
+    lines = ["- records whose event is one of those below, from any logger;"]
     for logger in subsystem.loggers:
         goes = Router.route(logger, None)
         if goes == subsystem.name:
-            lines.append(f"- records of the logger `{logger}`, and of all below it, with no event of a subsystem;")
+            lines.append(f"- records of the logger `{logger}`, or of one below it, whose event is of no subsystem;")
         else:
-            lines.append(f"- of the logger `{logger}` no others: those go to [{goes}]({goes}.md);")
+            lines.append(f"- no other records of the logger `{logger}`: they go to [{goes}]({goes}.md);")
     lines[-1] = f"{lines[-1][:-1]}."
     yield "\n".join(lines)
     yield (
-        "A message that is one JSON object gives its members as fields; where it names no event, it is"
+        "If a message is one JSON object, its members become fields; without a member `event`, the event is"
         f" `{subsystem.first_event}`."
     )
 
 
 def _events(subsystem: Subsystem) -> Iterator[str]:
     if not subsystem.events:
-        yield "It has no events of its own: `event` is the message, and any fields may stand beside it."
+        yield "This subsystem has no events of its own: `event` is the message, and a record can have any fields."
     for event in subsystem.events.values():
         yield f"### `{event.name}`"
-        yield f"{event.about} Made by `{subsystem.name}.{event.declared.__name__}(…)`."
+        yield f"{event.about} `{subsystem.name}.{event.declared.__name__}(…)` makes it."
         yield from _table(
             ("field", "type", "required", "unit", "values"),
-            (row for each in event.fields for row in _rows(event, each)),
+            (row for field in event.fields for row in _rows(event, field)),
         )
     units = getattr(_module(subsystem), "UNITS", None)
     if units is not None:
-        yield "What `value` counts:"
+        yield "The unit of `value`:"
         yield from _table(("`metric_type`", "unit"), ((_code(name), unit) for name, unit in units.items()))
 
 
-def _rows(event: Event, found: Field, above: str = "") -> Iterator[tuple[str, ...]]:
-    name = f"{above}{found.name}"
-    required = _required(event, found) if not above else "yes" if found.required else ""
-    kind = "list of objects" if found.kind == "list" and found.members else _KINDS[found.kind]
-    yield f"`{name}`", kind, required, found.unit, _values(found)
-    for member in found.members:
-        yield from _rows(event, member, f"{name}[]." if found.kind == "list" else f"{name}.")
+def _rows(event: Event, field: Field, above: str = "") -> Iterator[tuple[str, ...]]:
+    name = f"{above}{field.name}"
+    required = _required(event, field) if not above else "yes" if field.required else ""
+    kind = "list of objects" if field.kind == "list" and field.members else _KINDS[field.kind]
+    yield f"`{name}`", kind, required, field.unit, _values(field)
+    for member in field.members:
+        yield from _rows(event, member, f"{name}[]." if field.kind == "list" else f"{name}.")
 
 
-def _required(event: Event, found: Field) -> str:
-    if found.required:
+def _required(event: Event, field: Field) -> str:
+    if field.required:
         return "yes"
-    if found.name in event.required:
+    if field.name in event.required:
         return "unless configured"
-    others = [_code(name) for names in event.required if found.name in names for name in names if name != found.name]
+    others = [_code(name) for names in event.required if field.name in names for name in names if name != field.name]
     return f"this or {' or '.join(others)}" if others else ""
 
 
-def _values(found: Field) -> str:
-    if found.range is not None:
-        return f"{found.range[0]:g} to {found.range[1]:g}"
-    return ", ".join(map(_code, found.values)) + (", others allowed" if found.values and not found.closed else "")
+def _values(field: Field) -> str:
+    if field.range is not None:
+        return f"{field.range[0]:g} to {field.range[1]:g}"
+    return ", ".join(map(_code, field.values)) + (", others allowed" if field.values and not field.closed else "")
 
 
 def _metadata(subsystem: Subsystem) -> Iterator[str]:
     common = [
         ("type", f"`{subsystem.type}`"),
-        ("timestamp", "when the batch was sealed, RFC 3339, UTC"),
+        ("timestamp", "time when the batch was sealed, RFC 3339, UTC"),
         ("version", f"the configured one, else `{subsystem.version}`"),
-        ("record_count", "records in the batch"),
+        ("record_count", "number of records in the batch"),
     ]
-    own = [(name, _rule(rule)) for name, rule in subsystem.meta.items()]
-    left_out = [("left_out", "records that are no whole event of this subsystem and count in no key of its own")]
+    counted = "complete events" if subsystem.events else "records"
+    own = [(name, _rule(rule, counted)) for name, rule in subsystem.meta.items()]
+    left_out = [("left_out", "number of records that are not a complete event, and are only in `record_count`")]
     every = [*common, *own, *(left_out if subsystem.events else [])]
-    yield "`meta` of its manifest:"
-    yield from _table(("key", "what it says"), ((_code(name), told) for name, told in every))
+    yield "`meta` in the manifest:"
+    yield from _table(("key", "value"), ((_code(name), value) for name, value in every))
     if subsystem.zone:
-        yield "`stats.fields` of its manifest tells of " + ", ".join(map(_code, subsystem.zone)) + "."
+        yield "`stats.fields` in the manifest has " + ", ".join(map(_code, subsystem.zone)) + "."
+    yield "Bloom filters in the index list the values of " + ", ".join(map(_code, subsystem.ids)) + "."
 
 
-def _rule(rule: Rule) -> str:
-    """A rule in words."""
+def _rule(rule: Rule, counted: str) -> str:
+    """Return a rule of the metadata in words."""
     only = f" {_where(rule.where)}" if rule.where else ""
     if rule.rule == "count":
-        return f"how many records{only}"
+        return f"number of {counted}{only}"
     if rule.rule == "counts" and rule.per:
-        return f"how many `{rule.per}` have each `{rule.field}`, by the last record of each{only}"
+        return f"for each `{rule.field}`, the number of `{rule.per}` whose last record has it{only}"
     if rule.rule == "counts":
-        return f"how many records have each `{rule.field}`{only}"
+        return f"for each `{rule.field}`, the number of records that have it{only}"
     if rule.rule == "distinct":
         return f"the values of `{rule.field}`, sorted"
     if rule.rule == "distinct_count":
-        return f"how many different `{rule.field}` there are"
+        return f"number of different `{rule.field}`"
     if rule.rule == "worst":
         return (
-            f"the first of {', '.join(map(_code, rule.order))} that is the `{rule.field}` of any `{rule.per}` in its"
-            f" last record; `{rule.order[-1]}` where none is"
+            f"the first of {', '.join(map(_code, rule.order))} that is the `{rule.field}` in the last record of a"
+            f" `{rule.per}`; `{rule.order[-1]}` if none is"
         )
     return _single(rule)
 
@@ -240,29 +253,29 @@ def _rule(rule: Rule) -> str:
 def _single(rule: Rule) -> str:
     value = f"the `{rule.field}`" if rule.field else "the last part of the logger"
     if rule.field and rule.logger:
-        value += " (of a record without one: the last part of its logger)"
+        value += " (if a record has none: the last part of its logger)"
     configured = f"the configured `{rule.configured}`"
     otherwise = "null" if rule.otherwise is None else f"`{rule.otherwise}`"
     if isinstance(rule.otherwise, str) and "{" in rule.otherwise:
         otherwise += " (s since 1970 of the first record, number of the batch)"
     return (
-        f"{value}, where all records that have one agree; where they do not, or none has one: {configured}, else"
-        f" {otherwise}, and all values that there are, sorted, in `{rule.plural}`"
+        f"{value}, if it is the same in all records that have one. Otherwise {configured}, else {otherwise}; all values"
+        f" are then in `{rule.plural}`, sorted"
     )
 
 
 def _where(where: Iterable[tuple[str, Scalar]]) -> str:
-    return "whose " + " and ".join(f"`{name}` is `{json.dumps(value).strip(chr(34))}`" for name, value in where)
+    return "in which " + " and ".join(f"`{name}` is `{json.dumps(value).strip(chr(34))}`" for name, value in where)
 
 
 def _policy(subsystem: Subsystem) -> Iterator[str]:
     defaults = Batch()
     yield (
-        f"Cut at {subsystem.records} records, {defaults.bytes:,} bytes of lines, or {defaults.seconds:g} s, whichever"
-        " comes first."
+        f"Sealed at {subsystem.records} records, {defaults.bytes:,} bytes of lines, or an age of"
+        f" {DEFAULT_SECONDS:g} s ({DEFAULT_QUIET_SECONDS:g} s if little is logged), whichever comes first."
     )
-    yield "What `metadata={…}` of its handler takes:"
-    yield from _table(("name", "what it does"), ((_code(name), told) for name, told in _configured(subsystem)))
+    yield "Names that `metadata={…}` of a handler takes:"
+    yield from _table(("name", "effect"), ((_code(name), effect) for name, effect in _configured(subsystem)))
 
 
 def _configured(subsystem: Subsystem) -> Iterator[tuple[str, str]]:
@@ -270,10 +283,10 @@ def _configured(subsystem: Subsystem) -> Iterator[tuple[str, str]]:
     for key, rule in subsystem.meta.items():
         if rule.configured:
             spared = any(rule.configured in event.required for event in subsystem.events.values())
-            also = "; records need not have the field then" if spared else ""
-            yield rule.configured, f"`{key}` of batches whose records do not agree or say nothing{also}"
+            also = "; records then need no such field" if spared else ""
+            yield rule.configured, f"`{key}` of batches whose records have different values or none{also}"
         if rule.logger:
-            yield rule.plural, "names by logger, each for that logger and all below it, in place of its last part"
+            yield rule.plural, "a name for each logger and those below it; it replaces the last part of the logger"
 
 
 # -- the example
@@ -281,11 +294,11 @@ def _configured(subsystem: Subsystem) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Logged:
-    """What a program has left in a home."""
+    """The records and metadata that a program has left in a home."""
 
     records: list[dict[str, Any]]
     """As `ipfs-logs cat` prints them."""
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     """`meta`, and `fields` of `stats`, of the one batch."""
 
 
@@ -293,16 +306,16 @@ def _example(subsystem: Subsystem) -> Iterator[str]:
     source = (EXAMPLES / f"{subsystem.name}.py").read_text(encoding="utf-8")
     program = source.partition("from __future__ import annotations\n\n")[2]
     logged = _run(program, subsystem.name)
-    shown = "\n".join(_json({**each, "time": "…", "pid": "…"}) for each in logged.records)
+    shown = "\n".join(_json({**record, "time": "…", "pid": "…"}) for record in logged.records)
     yield _fenced("python", program)
-    yield "The very records that it makes, with `…` for what differs between two runs:"
+    yield "It logs these records; values that differ between two runs are shown as `…`:"
     yield _fenced("console", f"$ ipfs-logs cat {subsystem.name} | python -m json.tool --json-lines\n{shown}")
-    yield "And what their batch says:"
-    yield _fenced("json", _json(logged.told))
+    yield "The metadata of their batch:"
+    yield _fenced("json", _json(logged.metadata))
 
 
 def _run(program: str, subsystem: str) -> Logged:
-    """Run a program in a home that is thrown away."""
+    """Run a program in a temporary home and return what it logged."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_")}
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory) / "home"
@@ -311,21 +324,21 @@ def _run(program: str, subsystem: str) -> Logged:
             env={**environment, "IPFS_LOGS_HOME": str(home)},
             check=True,
         )
-        manifest = Batches(Home(home).room(subsystem).current.batches).facts(0).manifest
-        told: dict[str, Any] = {"meta": {**manifest.meta, "timestamp": "…"}}
+        manifest = Batches(HomeDir(home).subsystem_dir(subsystem).current.batches).facts(0).manifest
+        metadata: dict[str, Any] = {"meta": {**manifest.meta, "timestamp": "…"}}
         if "fields" in manifest.stats:
-            told["stats"] = {"fields": manifest.stats["fields"]}
-        return Logged(Capture(home).records(subsystem), told)
+            metadata["stats"] = {"fields": manifest.stats["fields"]}
+        return Logged(Capture(home).records(subsystem), metadata)
 
 
 # -- Markdown
 
-_WHOLE: Final = ("#", "-", "<", "`" * 3, "|")
-"""How a paragraph begins whose lines stay as they are."""
+_UNFILLED: Final = ("#", "-", "<", "`" * 3, "|")
+"""Beginnings of the paragraphs whose lines are not filled."""
 
 
 def _text(*paragraphs: str) -> str:
-    return "\n\n".join(each if each.startswith(_WHOLE) else _filled(each) for each in paragraphs) + "\n"
+    return "\n\n".join(text if text.startswith(_UNFILLED) else _filled(text) for text in paragraphs) + "\n"
 
 
 def _filled(paragraph: str) -> str:
@@ -333,7 +346,7 @@ def _filled(paragraph: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    """A table without the columns in which nothing stands."""
+    """Yield a table without its empty columns."""
     rows = list(rows)
     kept = [index for index in range(len(head)) if any(row[index] for row in rows)]
     lines = [[head[index] for index in kept], ["---"] * len(kept), *([row[index] for index in kept] for row in rows)]

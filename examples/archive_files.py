@@ -1,4 +1,4 @@
-"""Files as batches: rotated logs, a report, a directory; each comes back by its CID or in any of its versions.
+"""Archive rotated log files and a report, and read them back by CID or version.
 
 The home comes from IPFS_LOGS_HOME, or is the program's own directory under the user's state directory.
 """
@@ -14,7 +14,7 @@ from ipfs_log_handlers.rotator import Rotator
 
 
 def rotate(where: Path) -> None:
-    """Log more than fits into one file; what logging rotates away is archived."""
+    """Log more than fits into one file; the closed file is archived."""
     handler = logging.handlers.RotatingFileHandler(where / "shop.log", maxBytes=2_000, backupCount=1)
     handler.rotator = rotator = Rotator(component="shop")
     logger = logging.getLogger("shop")
@@ -35,7 +35,7 @@ def main() -> None:
         report = where / "report.csv"
         report.write_text("day,orders\n1,200\n")
         stored = manager.store(report, metadata={"name": "orders", "version": "1.0"})
-        report.unlink()  # the bytes are in the home
+        report.unlink()  # the home still has the bytes
         print(f"{stored['cid']} stored")
 
         loaded = manager.load(stored["cid"], where / "again.csv")
@@ -45,7 +45,7 @@ def main() -> None:
             data=b"day,orders\n1,201\n",
             metadata={"name": "orders", "version": "1.1", "parent": stored["cid"], "transformations": ["recount"]},
         )
-    print("all sealed" if manager.flush() else "the rest waits in the home")
+    print("all sealed" if manager.flush() else "some archives still wait in the home")
     manager.close()
 
 

@@ -1,6 +1,6 @@
-"""A subsystem of one's own: declared in three lines, with a checked event and with metadata for each batch.
+"""Register a subsystem of your own, with a checked event and with metadata for each batch.
 
-The same goes into a dictConfig as a mapping: `"subsystem": {"name": "billing", "type": "bills", …}`.
+In a dictConfig, the subsystem can be given as a mapping: `"subsystem": {"name": "billing", "type": "bills", …}`.
 The home comes from IPFS_LOGS_HOME, or is the program's own directory under the user's state directory.
 """
 
@@ -33,7 +33,7 @@ LOGGING = {
 
 
 def main() -> None:
-    """Log two payments; a third one is a mistake, and found where it is made."""
+    """Log two payments; the third one has a wrong field, and the call that makes it raises EventError."""
     logging.config.dictConfig(LOGGING)
     log = logging.getLogger("shop.billing")
     log.info("paid", extra=paid(invoice="A-17", amount=12.5))

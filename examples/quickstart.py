@@ -1,4 +1,4 @@
-"""Two subsystems, stdlib and structlog, one dictConfig; `logging.shutdown()` leaves signed batches in the home.
+"""Log two subsystems with logging and structlog; `logging.shutdown()` seals the records into signed batches.
 
 The home comes from IPFS_LOGS_HOME, or is the program's own directory under the user's state directory.
 """
@@ -24,7 +24,7 @@ LOGGING = {
 
 
 def main() -> None:
-    """Log a few records of both kinds, then shut down as every program does."""
+    """Log a few records of both kinds, then shut down."""
     logging.config.dictConfig(LOGGING)
     audit = logging.getLogger("audit")
     app = logging.getLogger("shop.orders")

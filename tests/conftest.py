@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+import ipfs_log_handlers.testing  # noqa: F401 - registers the stores `memory:NAME`
 from tests.kubo.build import CannotBuildKubo
 from tests.kubo.build import kubo_binary as find_or_build
 from tests.kubo.daemon import Daemon
-from tests.pitfalls import table
+from tests.support import pitfall_table
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # a busy machine is no fault of an example
 
 NEEDS_DAEMON = frozenset({"kubo_binary", "kubo", "kubo_online", "kubo_daemon"})
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks each test that uses a daemon, so that `-m "not kubo"` is the offline part of the suite.
+    """Mark each test that uses a daemon, and each test that docs/pitfalls.md cites.
 
-    And each that docs/pitfalls.md names, so that `-m pitfall` runs those.
+    So `-m "not kubo"` runs the offline part of the suite, and `-m pitfall` the pitfalls.
     """
-    named = {f"tests/{name}" for names in table.read().values() for name in names}
+    named = {f"tests/{name}" for names in pitfall_table.read().values() for name in names}
     for item in items:
         if item.nodeid.partition("[")[0] in named:
             item.add_marker(pytest.mark.pitfall)
@@ -34,11 +40,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a test, a program or the product leaves in the directory for temporary files is removed at the end."""
-    tmp_path_factory.getbasetemp()  # made before, and kept
+    """Give the run a temporary directory of its own, and delete it with everything in it at the end."""
+    tmp_path_factory.getbasetemp()  # made before, so that it is kept
     before = tempfile.tempdir, os.environ.get("TMPDIR")
     with tempfile.TemporaryDirectory(prefix="ipfs-logs-tests-", ignore_cleanup_errors=True) as path:
-        os.chmod(path, 0o755)  # programs of other users look into it
+        os.chmod(path, 0o755)  # programs of other users must be able to enter it
         tempfile.tempdir = os.environ["TMPDIR"] = path
         yield
         tempfile.tempdir = before[0]
@@ -47,15 +53,33 @@ def temporary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             os.environ["TMPDIR"] = before[1]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Let programs of tests react to SIGINT, which a shell ignores for all that it runs in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    if before == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def known_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let each test remember heads in a directory of its own, and not in that of the user who runs it."""
+    directory = tmp_path / ".known-logs"
+    monkeypatch.setenv("IPFS_LOGS_KNOWN_LOGS", str(directory))
+    return directory
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home directory that does not exist yet."""
+    """Return the path of a home that does not exist yet."""
     return tmp_path / "home"
 
 
 @pytest.fixture(scope="session")
 def kubo_binary() -> Path:
-    """The `ipfs` binary; a test that needs it fails when it cannot be had, it never skips."""
+    """Return the path of the `ipfs` binary; where it cannot be built, the test fails and is not skipped."""
     try:
         return find_or_build()
     except CannotBuildKubo as error:
@@ -65,21 +89,21 @@ def kubo_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def kubo(kubo_binary: Path) -> Iterator[Daemon]:
-    """One offline daemon for the whole run: do not stop it, and count on nothing else being in it."""
+    """Start one offline daemon for the whole run. Do not stop it; it also has the data of other tests."""
     with Daemon(kubo_binary, offline=True) as daemon:
         yield daemon
 
 
 @pytest.fixture(scope="session")
 def kubo_online(kubo_binary: Path) -> Iterator[Daemon]:
-    """One online daemon, without a peer, for the whole run: do not stop it."""
+    """Start one online daemon, without a peer, for the whole run. Do not stop it."""
     with Daemon(kubo_binary, offline=False) as daemon:
         yield daemon
 
 
 @pytest.fixture
 def kubo_daemon(kubo_binary: Path) -> Iterator[Callable[..., Daemon]]:
-    """Makes started daemons of the test's own: `kubo_daemon(offline=True, unix_socket=True, …)`."""
+    """Return a function that starts a daemon for this test alone: `kubo_daemon(offline=True, unix_socket=True, …)`."""
     made: list[Daemon] = []
 
     def make(**options: Any) -> Daemon:

@@ -12,28 +12,28 @@ from typing import Any
 import pytest
 
 from ipfs_log_handlers.errors import ConfigurationError
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.process import HomeProcess
-from ipfs_log_handlers.reading import archives as reading
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.reader import archive_content
+from ipfs_log_handlers.reader import archives as reading
 from ipfs_log_handlers.rotator import Rotator, archiving
+from ipfs_log_handlers.runtime.process import forget_home
 from ipfs_log_handlers.testing import FakeDaemon
-from tests import programs
-from tests.archived import sealed, verified
-from tests.reading import homes
-from tests.workshop import refuse
+from tests.support import programs, sample_homes
+from tests.support.archives import sealed, verified
+from tests.support.logging_home import refuse
 
 
 @pytest.fixture(autouse=True)
 def _forget(home):
     yield
-    HomeProcess.forget(home)
+    forget_home(home)
 
 
 def lines_of(home: Path) -> list[str]:
-    """The lines in all archives, oldest first."""
+    """Return the lines in all archives, oldest first."""
     found = []
-    for version in reading.versions(Home(home)):
-        with reading.opened(version) as get:
+    for version in reading.versions(HomeDir(home)):
+        with archive_content.opened(version) as get:
             found += get(version.root).decode().splitlines()
     return found
 
@@ -63,10 +63,10 @@ def test_each_rotated_file_is_archived(home, tmp_path, kind):
 
     every = [f"line {number:03}" for number in range(50)]
     assert every == lines_of(home) + path.read_text().splitlines()
-    assert (rotator.archived, rotator.failed) == (len(reading.versions(Home(home))), 0)
+    assert (rotator.archived, rotator.failed) == (len(reading.versions(HomeDir(home))), 0)
     assert rotator.archived >= 4
     assert 2 <= len(list(tmp_path.glob("app.log*"))) <= 3
-    homes.seal(home)
+    sample_homes.seal(home)
     metas = [each["meta"] for each in sealed(home, "wal")]
     assert {("app.log", "shop", "wal_partition")} == {(each["name"], each["component"], each["type"]) for each in metas}
     assert len({each["version"] for each in metas}) == len(metas)
@@ -106,7 +106,7 @@ def test_what_comes_then(home, tmp_path):
 
 
 def configuration(path: Path, home: Path, **more: Any) -> dict[str, Any]:
-    """A dictConfig that could stand in a JSON file."""
+    """Return a dictConfig that a JSON file could hold."""
     handler = {
         "()": "ipfs_log_handlers.rotator.archiving",
         "filename": str(path),
@@ -135,7 +135,7 @@ def test_by_configuration_alone(home, tmp_path, more):
         programs.run(home, body, CONFIG=config).clean()
         blocks = set(daemon.store.blocks)
 
-    found = reading.versions(Home(home))
+    found = reading.versions(HomeDir(home))
     assert [f"line {number:03}" for number in range(30)] == lines_of(home)
     assert {"shipped"} == {each.state for each in found}
     assert {each.root for each in found} <= blocks
@@ -181,6 +181,97 @@ def test_handler_that_takes_any_keyword(home, tmp_path):
 
     assert isinstance(made, Own)
     assert {"colour": "red"} == made.more
+
+
+def traced(function: Any) -> Any:
+    """Wrap a function, as decorators of programs do."""
+
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+class ByItself(logging.handlers.BaseRotatingHandler):
+    """A handler that renames its file by itself, as those for several processes do."""
+
+    def __init__(self, filename: Any) -> None:
+        super().__init__(filename, "a", delay=True)
+
+    def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802
+        """Return that it is always time."""
+        return True
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Rotate, then log."""
+        self.doRollover()
+        super().emit(record)
+
+    def doRollover(self) -> None:  # noqa: N802
+        """Rename, without a word to anybody."""
+        Path(self.baseFilename).replace(self.baseFilename + ".1")
+
+
+class Uncooperative(logging.handlers.RotatingFileHandler):
+    """A handler that has a way of its own to rename, where the standard library asks the rotator."""
+
+    def rotate(self, source: str, dest: str) -> None:
+        """Rename, without a word to anybody."""
+        Path(source).replace(dest)
+
+
+class Polite(logging.handlers.RotatingFileHandler):
+    """A handler that does more, and asks all the same."""
+
+    @traced
+    def doRollover(self) -> None:  # noqa: N802
+        """Rotate."""
+        super().doRollover()
+
+    def rotate(self, source: str, dest: str) -> None:
+        """Rename, as configured."""
+        for one, other in [(source, dest)]:
+            super().rotate(one, other)
+
+
+@pytest.mark.parametrize("kind", [ByItself, Uncooperative])
+def test_a_handler_that_never_asks_its_rotator_is_refused(home, tmp_path, kind):
+    """What would never be archived is an error at once, and no file is opened."""
+    with pytest.raises(ConfigurationError, match="without calling its rotator"):
+        archiving({"home": home}, **{"class": kind}, filename=tmp_path / "a.log")
+    assert not (tmp_path / "a.log").exists()
+
+
+def test_a_subclass_that_asks_its_rotator_is_served(home, tmp_path):
+    """A handler may override the rotation, as long as it goes through to the rotator."""
+    handler = archiving({"home": home}, **{"class": Polite}, filename=tmp_path / "a.log", maxBytes=100, backupCount=2)
+    log_to(handler, range(50))
+    handler.close()
+    assert isinstance(handler.rotator, Rotator)
+    assert (True, 0) == (handler.rotator.archived > 1, handler.rotator.failed)
+
+
+def test_a_rotation_without_the_rotator_is_counted(home, tmp_path):
+    """A handler that keeps no old files never asks: each rotation counts as failed, and says why."""
+    handler = archiving({"home": home}, filename=tmp_path / "a.log", maxBytes=100)
+    log_to(handler, range(20))
+    handler.close()
+    assert isinstance(handler.rotator, Rotator)
+    assert (0, True) == (handler.rotator.archived, handler.rotator.failed > 1)
+    assert "backupCount" in str(handler.rotator.last_error)
+
+
+def test_references_in_a_configuration_are_resolved(home, tmp_path, monkeypatch):
+    """`cfg://` inside the keywords of the archive is what it names."""
+    config = configuration(tmp_path / "app.log", home, maxBytes=100)
+    config["parts"] = ["shop"]
+    config["handlers"]["f"]["archive"]["component"] = "cfg://parts[0]"
+    config["handlers"]["f"]["archive"]["metadata"] = {"part": "cfg://parts[0]"}
+    made = logging.config.DictConfigurator(config)
+    handler = made.configure_handler(made.config["handlers"]["f"])
+    log_to(handler, range(20))
+    handler.close()
+    assert {"shop"} == {version.meta["component"] for version in reading.versions(HomeDir(home))}
 
 
 def test_factory_makes_the_handler_that_was_asked_for(home, tmp_path):

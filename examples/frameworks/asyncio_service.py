@@ -35,8 +35,8 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def main(port: int) -> None:
     """Serve until SIGTERM or SIGINT."""
     stop = asyncio.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = await asyncio.start_server(serve, "127.0.0.1", port)
     log.info("listening")
     await stop.wait()

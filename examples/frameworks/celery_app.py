@@ -28,9 +28,15 @@ LOGGING = {
     "root": {"handlers": ["console", "ipfs"], "level": "INFO"},
 }
 
-QUEUE = Path(os.environ.get("SHOP_QUEUE", "queue"))
-"""A directory is broker enough here."""
 
+@setup_logging.connect
+def configure_logging(**_: object) -> None:
+    """Configure logging in the worker's main process, before it forks."""
+    logging.config.dictConfig(LOGGING)
+
+
+QUEUE = Path(os.environ.get("SHOP_QUEUE", "queue"))
+"""Any broker will do; a directory is enough for this example."""
 QUEUE.mkdir(exist_ok=True)
 
 app = Celery("celery_app", broker="filesystem://")
@@ -43,12 +49,6 @@ app.conf.broker_transport_options = {
 log = logging.getLogger("shop")
 
 
-@setup_logging.connect
-def configure_logging(**_: object) -> None:
-    """Configure logging in the worker's main process, before it forks."""
-    logging.config.dictConfig(LOGGING)
-
-
 @app.task
 def place(number: int) -> None:
     """Place an order."""
@@ -56,5 +56,5 @@ def place(number: int) -> None:
 
 
 if __name__ == "__main__":
-    for each in range(int(sys.argv[1])):
-        place.delay(each)
+    for number in range(int(sys.argv[1])):
+        place.delay(number)

@@ -1,5 +1,6 @@
 """FastAPI under uvicorn: uvicorn's own lines, the access log and the application's go to one signed log.
 
+IPFS_LOGS_HOME=/var/lib/shop/logs uvicorn fastapi_app:app
 IPFS_LOGS_HOME=/var/lib/shop/logs python fastapi_app.py 8000
 uvicorn fastapi_app:app --log-config logging.yaml --workers 2
 uvicorn fastapi_app:app --log-config logging.json
@@ -9,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
+import logging.config
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 
 LOGGING = {
@@ -24,10 +24,13 @@ LOGGING = {
         "console": {"class": "logging.StreamHandler", "formatter": "line"},
         "ipfs": {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": "logs"},
     },
+    "loggers": {
+        "uvicorn": {"level": "INFO", "propagate": True},
+        "uvicorn.access": {"level": "INFO", "propagate": True},
+    },
     "root": {"handlers": ["console", "ipfs"], "level": "INFO"},
 }
-
-log = logging.getLogger("shop")
+logging.config.dictConfig(LOGGING)
 
 
 @asynccontextmanager
@@ -38,6 +41,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
+log = logging.getLogger("shop")
 
 
 @app.post("/orders/{number}")
@@ -48,4 +52,8 @@ async def order(number: int) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=LOGGING)
+    import sys
+
+    import uvicorn
+
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None)

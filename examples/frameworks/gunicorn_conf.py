@@ -21,7 +21,7 @@ logconfig_dict = {
     },
     "loggers": {
         "gunicorn.error": {"handlers": ["console", "ipfs"], "level": "INFO", "propagate": False},
-        "gunicorn.access": {"handlers": ["ipfs"], "level": "INFO", "propagate": False},
+        "gunicorn.access": {"handlers": ["console", "ipfs"], "level": "INFO", "propagate": False},
     },
     "root": {"handlers": ["console", "ipfs"], "level": "INFO"},
 }

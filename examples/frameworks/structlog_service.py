@@ -21,7 +21,7 @@ structlog.configure(
     ]
 )
 
-log = structlog.get_logger()
+log = structlog.get_logger().bind(logger="shop")
 
 
 def main() -> None:

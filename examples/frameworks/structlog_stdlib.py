@@ -36,18 +36,18 @@ LOGGING = {
     },
     "root": {"handlers": ["console", "ipfs"], "level": "INFO"},
 }
+logging.config.dictConfig(LOGGING)
+structlog.configure(
+    processors=[structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
+log = structlog.get_logger("shop")
 
 
 def main() -> None:
     """Log an event with structlog and a line as libraries do."""
-    logging.config.dictConfig(LOGGING)
-    structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *SHARED, ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
-    log = structlog.get_logger("shop")
     with structlog.contextvars.bound_contextvars(request="4711"):
         log.info("order placed", number=1)
         try:

@@ -1,4 +1,4 @@
-"""Each event of audit once; docs/subsystems/audit.md shows the records that come of it."""
+"""Log each event of audit once; docs/subsystems/audit.md shows the records."""
 
 from __future__ import annotations
 

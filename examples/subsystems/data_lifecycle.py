@@ -1,4 +1,4 @@
-"""Each event of data_lifecycle once; docs/subsystems/data_lifecycle.md shows the records that come of it."""
+"""Log each event of data_lifecycle once; docs/subsystems/data_lifecycle.md shows the records."""
 
 from __future__ import annotations
 

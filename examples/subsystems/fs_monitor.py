@@ -1,4 +1,4 @@
-"""Each event of fs_monitor once; docs/subsystems/fs_monitor.md shows the records that come of it."""
+"""Log each event of fs_monitor once; docs/subsystems/fs_monitor.md shows the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each event of fs_replication once; docs/subsystems/fs_replication.md shows the records that come of it."""
+"""Log each event of fs_replication once; docs/subsystems/fs_replication.md shows the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each event of health once; docs/subsystems/health.md shows the records that come of it."""
+"""Log each event of health once; docs/subsystems/health.md shows the records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each event of lifecycle once; docs/subsystems/lifecycle.md shows the records that come of it."""
+"""Log each event of lifecycle once; docs/subsystems/lifecycle.md shows the records."""
 
 from __future__ import annotations
 

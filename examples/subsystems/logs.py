@@ -1,4 +1,4 @@
-"""Two records of logs; docs/subsystems/logs.md shows them."""
+"""Log two records of logs; docs/subsystems/logs.md shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each event of mcp_actions once; docs/subsystems/mcp_actions.md shows the records that come of it."""
+"""Log each event of mcp_actions once; docs/subsystems/mcp_actions.md shows the records."""
 
 from __future__ import annotations
 

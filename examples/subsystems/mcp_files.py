@@ -1,4 +1,4 @@
-"""Each event of mcp_files once; docs/subsystems/mcp_files.md shows the records that come of it."""
+"""Log each event of mcp_files once; docs/subsystems/mcp_files.md shows the records."""
 
 from __future__ import annotations
 

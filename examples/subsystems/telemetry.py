@@ -1,4 +1,4 @@
-"""Each event of telemetry once; docs/subsystems/telemetry.md shows the records that come of it."""
+"""Log each event of telemetry once; docs/subsystems/telemetry.md shows the records."""
 
 from __future__ import annotations
 

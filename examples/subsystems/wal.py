@@ -1,4 +1,4 @@
-"""Each event of wal once; docs/subsystems/wal.md shows the records that come of it."""
+"""Log each event of wal once; docs/subsystems/wal.md shows the records."""
 
 from __future__ import annotations
 

@@ -1,92 +1,94 @@
-"""What `ipfs-logs cat` does with an archive: its bytes, each block verified before it is printed."""
+"""Print the bytes of an archive for `ipfs-logs cat`; each block is verified before it is printed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import click
 
+from ipfs_log_handlers.api import Home, OpenArchive, Version
+from ipfs_log_handlers.cli.common import Reader, tell_closed
 from ipfs_log_handlers.cli.output import complain, neutral, put_bytes
-from ipfs_log_handlers.format import directory
-from ipfs_log_handlers.format.directory import Entry
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.reading.archives import Get, Version, as_of, entry_at, opened, restore, versions
 
-__all__ = ["chosen", "put"]
+__all__ = ["choose", "put"]
 
-_SHOWN = 20
+_MAX_NAMES: Final = 20
+"""Number of files that an error names; further files are left out."""
 
 
-def chosen(home: Home, name: str, when: str | None) -> Version | None:
-    """The version of NAME that is meant; what is wrong with the question is told."""
-    history = [each for each in versions(home) if each.name == name]
-    if not history:
-        complain(f"nothing was archived as {name!r} in {home.path}; `ipfs-logs log` lists what was")
-        return None
-    found = as_of(history, when)
-    if found is None:
-        known = ", ".join(dict.fromkeys(each.version or each.archived for each in history))
-        complain(f"{name} has no version as of {when!r}; it has {known}")
-    return found
+def choose(home: Home, name: str, when: str | None, reader: Reader) -> Version | int:
+    """Find the chosen version of NAME; if there is none, print the known versions and return the exit code."""
+    version = home.archive_as_of(name, when, **reader._asdict())
+    if version is None:
+        every = home.archives(**reader._asdict())
+        history = [version for version in every if version.name == name]
+        if not history and tell_closed(every):
+            return 5
+        if not history:
+            complain(f"{home.path} has no archive {name!r}; `ipfs-logs versions` lists all archives")
+        else:
+            known = ", ".join(dict.fromkeys(version.version or version.archived for version in history))
+            complain(f"{name} has no version as of {when!r}; it has {known}")
+        return 1
+    return version
 
 
-def put(version: Version, path: str, target: Path | None) -> int:
-    """Print a file, or write a file or directory to a path; the exit code.
+def put(home: Home, version: Version, path: str, target: Path | None, reader: Reader, *, fetch: bool) -> int:
+    """Print a file, or write a file or directory to a path; return the exit code.
 
     Args:
+        home: the home.
         version: the archive.
-        path: what of it, when it is a directory; empty: all of it.
+        path: the chosen file or directory in the archive; empty: the whole archive.
         target: where to write; `None`: to stdout.
+        reader: the identities that open an encrypted archive.
+        fetch: for blocks that have left the home, also ask stores whose address comes only from the home.
     """
-    with opened(version) as get:
-        entry = entry_at(version, get, path)
+    title = version.name or str(version.root)
+    with home.open_archive(version, fetch=fetch, **reader._asdict()) as archive:
+        entry = archive.entry(path)
         if entry is None and version.kind == "file":
-            raise click.UsageError(f"{version.name or version.root} is a file, not a directory: leave out --path")
+            raise click.UsageError(f"{title} is a file, not a directory: leave out --path")
         if entry is None:
-            complain(f"there is no {path} in {version.name or version.root}; there is {_names(version, get)}")
+            complain(f"{title} has no file {path}; it contains {_names(archive)}")
             return 1
         if target is not None:
-            part = version if not entry.path else replace(version, root=entry.cid, size=None)
-            restore(part, get, target)
+            archive.restore(target, entry)
         elif entry.kind == "file":
-            _print(entry.read(get, max_bytes=version.size if version.size is not None else 1 << 40))
+            _print(archive.read(entry))
         else:
             what = "a directory" if entry.kind == "directory" else f"a symbolic link to {entry.target}"
             raise click.UsageError(
-                f"{path or version.name or version.root} is {what}: write it somewhere with --to PATH, or name a file "
-                f"in it with --path; there is {_names(version, get)}"
+                f"{path or title} is {what}: write it to a path with --to PATH, or name a file in it with --path; "
+                f"it contains {_names(archive)}"
             )
     return 0
 
 
-def _names(version: Version, get: Get) -> str:
-    """Some of the files in it."""
-    found: list[str] = []
-    for entry in directory.walk(version.root, get):
+def _names(archive: OpenArchive) -> str:
+    """Name some of the files in an archive."""
+    names: list[str] = []
+    for entry in archive.entries():
         if entry.kind == "file":
-            found.append(_joined(entry))
-        if len(found) > _SHOWN:
-            return ", ".join([*found[:_SHOWN], "…"])
-    return ", ".join(found) or "no file"
-
-
-def _joined(entry: Entry) -> str:
-    return "/".join(entry.path)
+            names.append("/".join(entry.path))
+        if len(names) > _MAX_NAMES:
+            return ", ".join([*names[:_MAX_NAMES], "…"])
+    return ", ".join(names) or "no file"
 
 
 def _print(pieces: Iterable[bytes]) -> None:
-    """The bytes as they are; to a terminal as text that it does not obey."""
+    """Print bytes unchanged; on a terminal, print text with its control characters as escapes."""
     if not sys.stdout.isatty():
         for piece in pieces:
             put_bytes(piece)
         return
-    held = b""
+    rest = b""
     for piece in pieces:
-        *whole, held = (held + piece).split(b"\n")
-        for line in whole:
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
             put_bytes(neutral(line.decode("utf-8", "backslashreplace")).encode() + b"\n")
-    if held:
-        put_bytes(neutral(held.decode("utf-8", "backslashreplace")).encode() + b"\n")
+    if rest:
+        put_bytes(neutral(rest.decode("utf-8", "backslashreplace")).encode() + b"\n")

@@ -1,42 +1,47 @@
-"""What all verbs share: `--home` and `-o` behind the verb too, and how a home and its subsystems are found."""
+"""Share what all verbs need: `--home` and `-o` before and after the verb, and the home that they name."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from ipfs_log_handlers.config import homes_directory
-from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.home import archives, lock, segments
-from ipfs_log_handlers.home.batch_files import BatchFiles
-from ipfs_log_handlers.home.layout import Home, Room
-from ipfs_log_handlers.home.lock import KeeperLock
+from ipfs_log_handlers.cli.output import complain, remark, several
 
-__all__ = ["Place", "chosen_rooms", "subsystems_argument", "take_lock", "verb"]
+if TYPE_CHECKING:  # a verb imports its modules when it runs, so that `--help` is quick
+    from ipfs_log_handlers.api import Gap, GapKind, Home, Stop, Version
+
+__all__ = [
+    "GapList",
+    "Place",
+    "Reader",
+    "explain_empty",
+    "identity_options",
+    "subsystems_argument",
+    "tell_closed",
+    "verb",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a verb works, and how it answers."""
+    """The home that a verb works on, and the form of its output."""
 
     given: str | None
-    """The home that was named, if one was."""
+    """The directory given with `--home`; `None`: the option was not given."""
     output: str
-    """How to print: `text`, `json`, or what the verb alone knows."""
-    asked: bool = True
-    """Whether `-o` said so, or it follows from where stdout goes."""
+    """`text`, `json`, or a form that only this verb has."""
+    output_was_given: bool = True
+    """Whether `-o` was given; otherwise stdout decides the form: text on a terminal, else JSON Lines."""
 
     @property
     def json(self) -> bool:
-        """JSON Lines instead of text."""
+        """Whether to print JSON Lines."""
         return self.output == "json"
 
     @property
@@ -44,119 +49,181 @@ class Place:
         """The home.
 
         Raises:
-            click.UsageError: there is none, or more than one and none was named, or it is no home.
+            HomeError: there is no home, or there are several and `--home` was not given, or the directory is not a
+                home.
         """
-        found = self.home_to_make
-        if not found.path.is_dir():
-            raise click.UsageError(f"there is no home at {found.path}")
-        if not (_is_home(found) or _is_empty(found.path)):
-            raise click.UsageError(f"{found.path} is no home of ipfs-logs: no log lies in it")
-        return found
+        return self._open(must_exist=True)
 
     @property
     def home_to_make(self) -> Home:
-        """The home, which need not be there yet where one was named.
+        """The home; if `--home` was given, it may be missing.
 
         Raises:
-            click.UsageError: none was named, and there is none, or more than one; or the name is empty.
+            HomeError: `--home` was not given, and there is no home, or there are several; or the directory is not a
+                home.
         """
+        return self._open(must_exist=False)
+
+    def home_to_follow(self, stop: Stop) -> Home | None:
+        """Return the home, which may be missing; without `--home`, wait until this user has a home.
+
+        Returns:
+            The home; `None` if `stop` was requested first.
+
+        Raises:
+            HomeError: there are several homes and `--home` was not given, or the directory is not a home.
+        """
+        from ipfs_log_handlers.api import open_home, wait_for_home
+
+        if self.given is None:
+            path = wait_for_home(stop, lambda where: remark(f"waiting for a home under {where}: there is none yet"))
+            return None if path is None else open_home(path, must_exist=False)
+        home = self._open(must_exist=False)
+        if not home.path.is_dir():
+            remark(f"waiting for the home {home.path}: nothing was logged there yet")
+        return home
+
+    def _open(self, *, must_exist: bool) -> Home:
+        from ipfs_log_handlers.api import find_home, open_home
+
         if self.given == "":
-            raise click.UsageError("--home is empty")
-        named = self.given or os.environ.get("IPFS_LOGS_HOME")
-        return Home(Path(named).expanduser().absolute() if named else _only_home())
+            raise click.UsageError("--home is empty: give it a directory")
+        return open_home(self.given or find_home(), must_exist=must_exist)
 
 
-def _is_home(home: Home) -> bool:
-    """Whether a keeper has been here, or a log lies here.
+class GapList:
+    """The gaps that a verb has met: records that could not be shown.
 
-    Where no keeper has been, names alone prove nothing: `/var` has a `spool`, and `/usr/bin` a `head`.
-    """
-    return home.key.exists() or home.lock.exists() or any(map(_holds_a_log, home.rooms()))
-
-
-def _holds_a_log(room: Room) -> bool:
-    with contextlib.suppress(OSError):
-        return bool(
-            segments.listing(room.spool)
-            or archives.listing(room.archived)
-            or BatchFiles(room.current.batches).indexes()
-            or room.former_shelves()
-        )
-    return False
-
-
-def _is_empty(path: Path) -> bool:
-    """Whether a directory may become a home: hidden files, and what `mkfs` leaves, do not count."""
-    return all(name.startswith(".") or name == "lost+found" for name in os.listdir(path))
-
-
-def _only_home() -> Path:
-    where = homes_directory()
-    try:
-        homes = sorted(each for each in where.iterdir() if each.is_dir())
-    except OSError:
-        homes = []
-    if len(homes) == 1:
-        return homes[0]
-    if not homes:
-        raise click.UsageError(f"there is no home under {where}; name one with --home or IPFS_LOGS_HOME")
-    listed = ", ".join(map(str, homes))
-    raise click.UsageError(f"there are {len(homes)} homes; name one with --home or IPFS_LOGS_HOME: {listed}")
-
-
-def verb(function: Callable[..., Any], *, also: Sequence[str] = ()) -> Callable[..., Any]:
-    """Give a command `--home` and `-o` of its own, and pass it its `Place` as the first argument.
-
-    Args:
-        function: the command.
-        also: forms of output that this verb knows beside text and JSON Lines.
+    Batches that no identity opens, and pruned ones, are summed up: there may be thousands of these.
     """
 
-    @click.option("--home", metavar="DIR", help="The home.")
-    @click.option("-o", "--output", type=click.Choice(["text", "json", *also]), help="How to print.")
-    @click.pass_context
+    def __init__(self) -> None:
+        self.damaged = self.absent = 0
+        self._unopened: dict[GapKind, dict[tuple[str, int | None], int]] = {"encrypted": {}, "erased": {}}
+        self._told: dict[str, dict[str, int]] = {}
+        self._pruned: Counter[str] = Counter()
+        self._told_pruned: Counter[str] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self.damaged or self.absent or self._pruned or self.counts())
+
+    def note(self, gap: Gap) -> None:
+        """Report a gap on stderr; one that no identity opens, or that is pruned, is only counted."""
+        if gap.kind == "pruned":
+            self._pruned[gap.subsystem] += 1
+            return
+        if gap.kind in self._unopened:
+            self._unopened[gap.kind][gap.log, gap.index] = gap.records or 0
+            return
+        self.damaged += gap.kind == "damaged"
+        self.absent += gap.kind == "absent"
+        complain(str(gap))
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many batches and records are encrypted to others, and how many are erased; empty without any."""
+        return {
+            kind: {"batches": len(found), "records": sum(found.values())}
+            for kind, found in self._unopened.items()
+            if found
+        }
+
+    def tell(self) -> None:
+        """Say on stderr what was not opened, and what is pruned, if that is more than was said before."""
+        for subsystem, number in self._pruned.items():
+            if self._told_pruned[subsystem] != number:
+                remark(
+                    f"{subsystem}: {several(number, 'batch')} pruned: the records were given up, and the log says so"
+                )
+        self._told_pruned = self._pruned.copy()
+        for kind, counts in self.counts().items():
+            if self._told.get(kind) == counts:
+                continue
+            self._told[kind] = counts
+            of = f"{several(counts['batches'], 'batch')} with {several(counts['records'], 'record')}"
+            if kind == "erased":
+                complain(f"erased by policy, their keys were destroyed: {of}")
+            else:
+                complain(f"encrypted, open them with --identity FILE or IPFS_LOGS_IDENTITY: {of}")
+
+    def code(self) -> int:
+        """Say what was not opened, and return the exit code: 3 if any gap is damage, 0 if all are pruned, else 5."""
+        self.tell()
+        return 3 if self.damaged else 5 if self.absent or self.counts() else 0
+
+
+def tell_closed(versions: Iterable[Version]) -> bool:
+    """Say on stderr how many archives have no name because no identity opens them; return whether there are any."""
+    counts = Counter(version.closed for version in versions)
+    if counts["encrypted"]:
+        number = several(counts["encrypted"], "archive")
+        complain(f"encrypted, open them with --identity FILE or IPFS_LOGS_IDENTITY: {number}")
+    if counts["erased"]:
+        complain(f"erased by policy, their keys were destroyed: {several(counts['erased'], 'archive')}")
+    return bool(counts["encrypted"] or counts["erased"])
+
+
+class Reader(NamedTuple):
+    """The identities that the command line gives."""
+
+    identity: tuple[str, ...] | None
+    """Files; `None`: that of `IPFS_LOGS_IDENTITY`."""
+    key_directory: str | None
+    """A key directory beside that of the home."""
+
+
+def identity_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that open encrypted batches to a command, and pass it a `Reader` as `reader`."""
+
     @functools.wraps(function)
-    def wrapped(ctx: click.Context, /, home: str | None, output: str | None, **rest: Any) -> Any:
-        outer = ctx.find_root().obj or {}
-        asked = output or outer.get("output")
-        where = outer.get("home") if home is None else home
-        place = Place(where, asked or ("text" if sys.stdout.isatty() else "json"), bool(asked))
-        return function(place, **rest)
+    def wrapped(*arguments: Any, identity: tuple[str, ...], key_directory: str | None, **rest: Any) -> Any:
+        return function(*arguments, reader=Reader(identity or None, key_directory), **rest)
 
+    for option in (
+        click.option("--key-dir", "key_directory", metavar="DIR", help="Also a key directory outside of the home."),
+        click.option("--identity", multiple=True, metavar="FILE", help="Open encrypted batches with this identity."),
+    ):
+        wrapped = option(wrapped)
     return wrapped
 
 
-subsystems_argument = click.argument("subsystems", nargs=-1, metavar="[SUBSYSTEM]...")
+def explain_empty(home: Home) -> None:
+    """Print that nothing was logged in a home, and the usual reason."""
+    from ipfs_log_handlers.api import LEVEL_HINT
+
+    remark(f"nothing was logged here yet: {home.path}. {LEVEL_HINT}")
 
 
-def chosen_rooms(home: Home, subsystems: Sequence[str]) -> list[Room]:
-    """The rooms of the named subsystems, in that order; all of them when none is named.
-
-    Raises:
-        click.UsageError: the home has no such subsystem.
-    """
-    rooms = {room.name: room for room in home.rooms()}
-    unknown = [name for name in subsystems if name not in rooms]
-    if unknown:
-        known = ", ".join(rooms) or "none"
-        raise click.UsageError(f"no subsystem {', '.join(map(repr, unknown))} in {home.path}; there are: {known}")
-    return [rooms[name] for name in dict.fromkeys(subsystems)] if subsystems else list(rooms.values())
-
-
-def take_lock(home: Home, hint: str) -> KeeperLock:
-    """The keeper's lock, for a verb that cannot work beside a keeper.
+def verb(function: Callable[..., Any], *, also: Sequence[str] = (), home: bool = True) -> Callable[..., Any]:
+    """Give a command its own `--home` and `-o`, and pass it its `Place` as the first argument.
 
     Args:
-        home: the home.
-        hint: what to do where another process has it.
-
-    Raises:
-        HomeError: another process keeps the home.
+        function: the command.
+        also: further forms of output of this verb, besides text and JSON Lines.
+        home: whether the verb works on a home.
     """
-    held = lock.take(home)
-    if held is None:
-        who = lock.holder(home) or {"pid": "unknown", "host": "an unknown host"}
-        raise HomeError(
-            "another process keeps this home", where=home.path, found=f"pid {who['pid']} on {who['host']}", hint=hint
-        )
-    return held
+
+    @click.option("-o", "--output", type=click.Choice(["text", "json", *also]), help="Form of the output.")
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapped(ctx: click.Context, /, output: str | None, home: str | None = None, **rest: Any) -> Any:
+        outer = ctx.find_root().obj or {}
+        given = output or outer.get("output")
+        where = outer.get("home") if home is None else home
+        place = Place(where, given or ("text" if sys.stdout.isatty() else "json"), bool(given))
+        return function(place, **rest)
+
+    return click.option("--home", metavar="DIR", help="The home directory.")(wrapped) if home else wrapped
+
+
+def _complete_subsystem(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """List the subsystems of the home that begin with the typed text, for shell completion."""
+    try:
+        home = Place(ctx.params.get("home") or (ctx.find_root().params.get("home")), "text").home
+        return [name for name in home.subsystems if name.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - shell completion cannot show an error
+        return []
+
+
+subsystems_argument = click.argument(
+    "subsystems", nargs=-1, metavar="[SUBSYSTEM]...", shell_complete=_complete_subsystem
+)

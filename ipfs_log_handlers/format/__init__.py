@@ -1,1 +1,1 @@
-"""What the bytes mean; pure: no file, socket, thread, clock or randomness."""
+"""Encode and decode the bytes of every format; pure: no file, socket, thread, clock or randomness."""

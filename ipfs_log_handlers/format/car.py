@@ -1,8 +1,8 @@
-"""A CAR: blocks one after the other in a file, each behind its length and CID; behind a header that names the roots.
+"""Read and write CAR files: a header that names the roots, then blocks, each after its length and its CID.
 
 A sealed batch is one CARv1 in the home, and what is sent to Kubo is the same bytes. CARv1 has no length and no
-checksum of its own: a file that was cut between two sections reads as a shorter one, so whoever knows what must be in
-it looks for that. Everything else that is damaged is a `FormatError`: each block is hashed before it is given out.
+checksum of its own: a file that was cut between two sections reads as a shorter one. The caller knows which blocks must
+be in it and checks that. All other damage is a `FormatError`: each block is hashed before it is given out.
 Spec: https://ipld.io/specs/transport/car/carv1/.
 """
 
@@ -18,6 +18,7 @@ from ipfs_log_handlers.format.cid import Cid
 __all__ = [
     "MAX_BLOCK",
     "MAX_HEADER",
+    "Put",
     "Reader",
     "SupportsRead",
     "SupportsSeek",
@@ -25,43 +26,50 @@ __all__ = [
     "encode",
     "header",
     "scan",
+    "scan_with_roots",
     "section",
     "section_head",
 ]
 
+Put = Callable[[Cid, bytes], None]
+"""A function that stores a block."""
+
 MAX_BLOCK: Final = 2 << 20
-"""Bytes of one block: what Kubo takes since 0.40. Ours are at most 1 MiB."""
+"""Bytes of one block, at most: what Kubo takes since 0.40. Our own blocks have at most 1 MiB."""
 
 MAX_HEADER: Final = 1 << 20
-"""Bytes of the header: some 24,000 roots."""
+"""Bytes of the header, at most: room for some 24,000 roots."""
 
 _CID = 36
+"""Bytes of a CID."""
 _HEAD = 9 + _CID
+"""Bytes before a block, at most: a varint and a CID."""
 _CHUNK = 1 << 18
+"""Smallest number of bytes that are requested from a stream at a time."""
 
 
 class SupportsRead(Protocol):
-    """A binary stream: anything with `read(n)` that gives up to n bytes, and none at the end."""
+    """A binary stream: any object with `read(n)` that returns up to n bytes, and none at the end."""
 
     def read(self, size: int, /) -> bytes:
-        """Give up to `size` bytes."""
+        """Return up to `size` bytes."""
 
 
 class SupportsSeek(SupportsRead, Protocol):
     """A binary stream with a position: a file."""
 
     def seek(self, offset: int, whence: Literal[0, 2] = ..., /) -> object:
-        """Move."""
+        """Move the position: by default to `offset` bytes from the start, with `whence` 2 from the end."""
 
     def tell(self) -> int:
-        """Say where it stands."""
+        """Return the position, in bytes from the start."""
 
 
 # -- blocks become a CAR
 
 
 def header(roots: Sequence[Cid]) -> bytes:
-    """Write what a CAR begins with."""
+    """Write the header of a CAR."""
     if not roots:
         raise FormatError("a CAR has no root", expected="one or more")
     block = dagcbor.encode({"roots": list(roots), "version": 1})
@@ -71,7 +79,7 @@ def header(roots: Sequence[Cid]) -> bytes:
 
 
 def section_head(cid: Cid, size: int) -> bytes:
-    """Write what stands before a block of that size."""
+    """Write the length and the CID that stand before a block of `size` bytes."""
     if size > MAX_BLOCK:
         raise FormatError("a block is too big", expected=f"at most {MAX_BLOCK} bytes", found=size, where=cid.text)
     return varint.encode(_CID + size) + cid
@@ -94,7 +102,7 @@ def encode(roots: Sequence[Cid], blocks: Iterable[tuple[Cid, bytes]]) -> bytes:
 
 
 class Reader:
-    """The blocks of a stream, one at a time, each hashed before it is given out; `FormatError` on any damage.
+    """Read the blocks of a stream one at a time, each hashed before it is given out; `FormatError` on any damage.
 
     Memory: one block and 256 KiB. The stream is read forward once, and may give less than it was asked for.
     """
@@ -114,7 +122,7 @@ class Reader:
         self.roots = _decode_header(self._take(size, 0))
 
     def __iter__(self) -> Iterator[tuple[Cid, bytes]]:
-        """Read on from where the stream stands: a second iteration does not begin again."""
+        """Continue at the current position of the stream: a second iteration does not begin again."""
         while True:
             where = self._passed + self._at
             size = self._length(_CID + self._max_block, where)
@@ -146,7 +154,7 @@ class Reader:
         return self._held[start:end]
 
     def _fill(self, size: int) -> None:
-        """Hold at least so many bytes in front of us, unless the stream ends before."""
+        """Hold at least `size` unread bytes, unless the stream ends before."""
         missing = size - (len(self._held) - self._at)
         if missing <= 0:
             return
@@ -167,13 +175,29 @@ def decode(data: bytes) -> tuple[tuple[Cid, ...], list[tuple[Cid, bytes]]]:
     return roots, [(cid, _checked(cid, data[at : at + size], at)) for cid, at, size in scan(data)]
 
 
-def scan(source: bytes | memoryview | SupportsSeek) -> Iterator[tuple[Cid, int, int]]:
-    """Yield the CID of each block, the offset of its bytes and how many they are; nothing is read but heads or hashed.
+_Place = tuple[Cid, int, int]
+"""The CID of a block, and offset and number of its bytes."""
 
-    A file whose last section goes past its end is damaged (`FormatError`), and the sections before it come out first.
+
+def scan(source: bytes | memoryview | SupportsSeek) -> Iterator[_Place]:
+    """Yield the CID of each block, with offset and number of its bytes; blocks are neither read nor hashed.
+
+    If the last section goes past the end of the file, the earlier sections are yielded first, then `FormatError` is
+    raised.
     """
     window, end = _windows(source)
     _, at = _open(window, end)
+    yield from _sections(window, at, end)
+
+
+def scan_with_roots(source: bytes | memoryview | SupportsSeek) -> tuple[tuple[Cid, ...], Iterator[_Place]]:
+    """Return the roots of a CAR, and its blocks as `scan` yields them; the header is read once."""
+    window, end = _windows(source)
+    roots, at = _open(window, end)
+    return roots, _sections(window, at, end)
+
+
+def _sections(window: Callable[[int, int], bytes], at: int, end: int) -> Iterator[_Place]:
     while at < end:
         head = window(at, _HEAD)
         size, width = _varint(head, at)
@@ -200,7 +224,7 @@ def _windows(source: bytes | memoryview | SupportsSeek) -> tuple[Callable[[int, 
 
 
 def _open(window: Callable[[int, int], bytes], end: int) -> tuple[tuple[Cid, ...], int]:
-    """Read the header; give the roots and the offset behind it."""
+    """Read the header; return the roots and the offset after it."""
     size, at = _varint(window(0, 9), 0)
     if size > MAX_HEADER:
         raise _too_big(0, size, MAX_HEADER)
@@ -240,7 +264,7 @@ def _cid(data: bytes, where: int) -> Cid:
 def _checked(cid: Cid, block: bytes, where: int) -> bytes:
     if not cid.matches(block):
         raise FormatError(
-            "a block was damaged: its hash is not that of its CID", expected=cid.text, where=f"byte {where}"
+            "a block was damaged: its hash is not the hash in its CID", expected=cid.text, where=f"byte {where}"
         )
     return block
 

@@ -1,4 +1,4 @@
-"""The checkpoint: a log's name, its number of batches and the root of their tree, signed.
+"""Read and write checkpoints: a log's name, its number of batches and the root of their tree, signed.
 
 A text in the form of C2SP tlog-checkpoint, in a note of C2SP signed-note, so that tools which are not ours (Go's
 `sumdb/note`, witnesses) read it:
@@ -12,8 +12,8 @@ A text in the form of C2SP tlog-checkpoint, in a note of C2SP signed-note, so th
 Here are also the keys, Ed25519 (type 0x01), in the text forms that Go's tools write. A key has the name
 `ipfs-logs/<16 hex of SHA-256(public key)>`, and a log the name `<key>/<subsystem>/<8 hex>`.
 
-Each text has one spelling: numbers without a sign or leading zeros, base64 without stray bits. What is read is
-written again and compared, because Python's own parsers take more than that.
+Each text has one spelling: numbers without a sign or leading zeros, base64 without stray bits. A text that was read is
+encoded again and compared, because Python's own parsers accept more spellings.
 
 Specs: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint.
 """
@@ -33,18 +33,35 @@ from ipfs_log_handlers.format.merkle import EMPTY_ROOT
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["Checkpoint", "SecretKey", "VerifierKey", "key_name_of", "log_name", "open_note", "subsystem_of"]
+__all__ = [
+    "MAX_NOTE",
+    "Checkpoint",
+    "SecretKey",
+    "VerifierKey",
+    "key_name_of",
+    "log_name",
+    "note_text",
+    "only_signature",
+    "open_note",
+    "sign_note",
+    "signers_of",
+    "subsystem_of",
+]
 
 MAX_NOTE = 64 * 1024
+"""Bytes of a signed note; a longer one is not read."""
 MAX_SIGNATURES = 16
+"""Signature lines of a note; one with more is not read."""
 MAX_SIZE = 2**63 - 1
+"""Batches of a log: other languages read the number as a signed integer of 64 bits."""
 
 _ED25519 = b"\x01"
+"""The byte that stands for Ed25519 in C2SP signed-note."""
 _LOG = re.compile(r"(ipfs-logs/[0-9a-f]{16})/([a-z0-9_]{1,64})/[0-9a-f]{8}")
 _KEY_TEXT = re.compile(r"([^+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]{44})")  # base64 of type and 32 bytes, no padding
-_SIZE = re.compile(rb"0|[1-9][0-9]{0,18}")
+_SIZE = re.compile(rb"0|[1-9][0-9]{0,18}")  # no sign, no leading zeros
 _SIGNATURE = re.compile("— ([^ +]+) ([A-Za-z0-9+/]+={0,2})")
-_NOT_TEXT = re.compile("[\x00-\x09\x0b-\x1f\ud800-\udfff]")  # control characters but LF, what UTF-8 cannot hold
+_NOT_TEXT = re.compile("[\x00-\x09\x0b-\x1f\ud800-\udfff]")  # control characters but LF, and lone surrogates
 _PRIVATE = "PRIVATE+KEY+"
 
 
@@ -64,7 +81,7 @@ def key_name_of(log: str) -> str:
 
 
 def subsystem_of(log: str) -> str:
-    """Return the subsystem whose records this log keeps."""
+    """Return the subsystem of this log."""
     return _split_log(log)[1]
 
 
@@ -80,10 +97,10 @@ def _split_log(log: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """The public half of a key: what a reader must know to trust a log."""
+    """The public half of a key; a reader needs it to trust a log."""
 
     name: str
-    """Who signs; stands on each signature line."""
+    """Name of the key; each signature line contains it."""
     public: bytes
     """The 32 bytes of the Ed25519 public key."""
 
@@ -106,8 +123,13 @@ class VerifierKey:
 
     @property
     def text(self) -> str:
-        """What `parse` reads."""
+        """The key as text, as `parse` reads it."""
         return f"{self.name}+{self.key_id.hex()}+{_base64(_ED25519 + self.public)}"
+
+    @property
+    def own_name(self) -> str:
+        """The name that a key of a home with this public half has."""
+        return f"ipfs-logs/{sha256(self.public).hexdigest()[:16]}"
 
     @property
     def key_id(self) -> bytes:
@@ -131,10 +153,10 @@ class VerifierKey:
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """The secret half of a key: who has it can write the log."""
+    """The secret half of a key; anyone who has it can sign the logs of a home."""
 
     name: str
-    """Who signs."""
+    """Name of the key."""
     seed: bytes = field(repr=False)
     """The 32 secret bytes."""
     verifier: VerifierKey = field(init=False, repr=False, compare=False)
@@ -152,8 +174,7 @@ class SecretKey:
     @classmethod
     def generate(cls, seed: bytes) -> SecretKey:
         """Make the key of these 32 random bytes, with the name that follows from its public half."""
-        public = cls("unnamed", seed).verifier.public
-        return cls(f"ipfs-logs/{sha256(public).hexdigest()[:16]}", seed)
+        return cls(cls("unnamed", seed).verifier.own_name, seed)
 
     @classmethod
     def parse(cls, text: str) -> SecretKey:
@@ -173,7 +194,7 @@ class SecretKey:
 
     @property
     def text(self) -> str:
-        """What `parse` reads. Secret."""
+        """The key as text, as `parse` reads it. Secret."""
         return f"{_PRIVATE}{self.name}+{self.verifier.key_id.hex()}+{_base64(_ED25519 + self.seed)}"
 
     def sign(self, message: bytes) -> bytes:
@@ -189,7 +210,7 @@ def _check_key(name: str, key: bytes) -> None:
 
 
 def _is_key_name(name: str) -> bool:
-    """Can this name stand on a signature line, and is it the one encoding of itself?"""
+    """Return whether a signature line can contain a name, and the name has only one encoding."""
     return (
         isinstance(name, str)
         and name != ""
@@ -200,13 +221,13 @@ def _is_key_name(name: str) -> bool:
 
 
 def _parse_key(text: str, what: str) -> tuple[str, bytes, bytes]:
-    """Split the text of a key into name, key ID and the 32 bytes; the text is never shown, it may be a secret."""
+    """Split the text of a key into name, key ID and 32 bytes. No error shows the text, which may be a secret."""
     match = _KEY_TEXT.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise FormatError(f"not {what}", expected="name+keyid+base64, the key ID in 8 lower-case hex digits")
     data = b64decode(match[3])
     if data[:1] != _ED25519:
-        raise FormatError(f"{what} of a type that a log has not", expected="01 (Ed25519)", found=data[:1].hex())
+        raise FormatError(f"{what} of another type than Ed25519", expected="01 (Ed25519)", found=data[:1].hex())
     return match[1], bytes.fromhex(match[2]), data[1:]
 
 
@@ -215,7 +236,7 @@ def _parse_key(text: str, what: str) -> tuple[str, bytes, bytes]:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a log says of itself at one moment; as a value it is not signed yet, or no longer."""
+    """The size and the root of a log at one moment. This value holds no signature; `sign` adds one."""
 
     origin: str
     """Name of the log."""
@@ -224,12 +245,12 @@ class Checkpoint:
     root: bytes
     """RFC 6962 root over the CIDs of their manifests."""
     extensions: tuple[str, ...] = ()
-    """Further signed lines, which say nothing to us; we write none."""
+    """Further signed lines of other programs; ours writes none and ignores them."""
 
     def __post_init__(self) -> None:
         for line in (self.origin, *self.extensions):
             if not isinstance(line, str) or not line or _NOT_TEXT.search(line) or "\n" in line:
-                raise FormatError("a line of a checkpoint is empty or no line", found=ascii(line))
+                raise FormatError("a line of a checkpoint is empty, or is not one line of text", found=ascii(line))
         if type(self.size) is not int or not 0 <= self.size <= MAX_SIZE:
             raise FormatError("not the size of a log", expected="0 to 2^63 - 1", found=self.size)
         if not isinstance(self.root, bytes) or len(self.root) != 32:
@@ -241,25 +262,23 @@ class Checkpoint:
         """Return the text that is signed."""
         return "".join(f"{line}\n" for line in self._lines()).encode()
 
-    def signed(self, key: SecretKey) -> bytes:
-        """Return the note: the text and one signature line."""
-        body = self.body()
-        signature = _base64(key.verifier.key_id + key.sign(body))
-        return body + f"\n— {key.name} {signature}\n".encode()
+    def signed(self, *keys: SecretKey) -> bytes:
+        """Return the note: the text and a signature line of each key, in the order of the keys."""
+        return sign_note(self.body(), *keys)
 
     @classmethod
     def open(cls, note: bytes, key: VerifierKey) -> Checkpoint:
-        """Read a note that `key` signed. Lines of up to 15 other signers are passed over.
+        """Read a note that `key` signed. Lines of up to 15 other signers are skipped.
 
         Raises:
             FormatError: it is not a note, or not a checkpoint.
-            VerificationError: `key` did not sign it; or a line says so and is wrong.
+            VerificationError: `key` did not sign it, or its signature is wrong.
         """
         return cls._parse_body(open_note(note, key))
 
     @classmethod
     def parse(cls, note: bytes) -> Checkpoint:
-        """Read a note without checking who signed it: only to find out whose it claims to be."""
+        """Read a note without checking its signature, only to find out which log it claims to be of."""
         return cls._parse_body(_split_note(note)[0])
 
     @classmethod
@@ -271,7 +290,7 @@ class Checkpoint:
         extensions = tuple(line.decode() for line in lines[3:])
         checkpoint = cls(lines[0].decode(), int(lines[1]), root, extensions)
         if checkpoint.body() != body:
-            raise FormatError("a checkpoint is not written as it should be", found=ascii(body[:200]))
+            raise FormatError("a checkpoint is not in its one canonical spelling", found=ascii(body[:200]))
         return checkpoint
 
     def _lines(self) -> tuple[str, ...]:
@@ -281,18 +300,33 @@ class Checkpoint:
 # -- notes
 
 
-def open_note(note: bytes, key: VerifierKey) -> bytes:
-    """Return the text of a note, once it is sure that `key` signed it.
+def sign_note(text: bytes, *keys: SecretKey) -> bytes:
+    """Return the note of a text that ends with LF: the text and a signature line of each key, in their order."""
+    signatures = [(key.name, _base64(key.verifier.key_id + key.sign(text))) for key in keys]
+    return text + b"\n" + "".join(f"— {name} {signature}\n" for name, signature in signatures).encode()
+
+
+def note_text(note: bytes) -> bytes:
+    """Return the text of a note without checking its signature, only to find out what it claims.
 
     Raises:
         FormatError: it is not a note.
-        VerificationError: no line says that `key` signed it; or one does and is wrong.
+    """
+    return _split_note(note)[0]
+
+
+def open_note(note: bytes, key: VerifierKey) -> bytes:
+    """Return the text of a note after checking that `key` signed it.
+
+    Raises:
+        FormatError: it is not a note.
+        VerificationError: the note has no signature of `key`, or it is wrong.
     """
     body, signatures = _split_note(note)
     own = [blob[4:] for name, blob in signatures if name == key.name and blob[:4] == key.key_id]
     if not own:
         raise VerificationError(
-            "the note is not signed by the key that is expected",
+            "the note is not signed by the expected key",
             expected=f"{key.name}+{key.key_id.hex()}",
             found=ascii(", ".join(f"{name}+{blob[:4].hex()}" for name, blob in signatures)),
             hint="compare the verifier key with the one that `ipfs-logs keys show` prints on the machine that logs",
@@ -300,6 +334,28 @@ def open_note(note: bytes, key: VerifierKey) -> bytes:
     for signature in own:
         key.verify(body, signature)
     return body
+
+
+def signers_of(note: bytes) -> list[str]:
+    """Name the signers of a note, in the order of its signature lines; no signature is checked.
+
+    Raises:
+        FormatError: it is not a note.
+    """
+    return [name for name, _ in _split_note(note)[1]]
+
+
+def only_signature(note: bytes, key_name: str) -> bytes:
+    """Return a note without the signature lines of all but one signer; no signature is checked.
+
+    Raises:
+        FormatError: it is not a note, or it does not have exactly one line of this signer.
+    """
+    body, signatures = _split_note(note)
+    own = [blob for name, blob in signatures if name == key_name]
+    if len(own) != 1:
+        raise FormatError("not one signature of the log's key", expected=key_name, found=f"{len(own)} of them")
+    return body + f"\n— {key_name} {_base64(own[0])}\n".encode()
 
 
 def _split_note(note: bytes) -> tuple[bytes, list[tuple[str, bytes]]]:

@@ -1,9 +1,9 @@
-"""DAG-CBOR, the strict half of it: one value, one encoding, in both directions.
+"""Read and write DAG-CBOR in its strict form: one value has one encoding, in both directions.
 
 Values are None, bool, int (64 bits and a sign), finite float, text, bytes, `Cid` (a link), list and dict with text
-keys, at most `MAX_DEPTH` deep. What another encoder could have written differently is refused on the way in: longer
-heads than needed, indefinite lengths, other key orders, duplicate keys, short floats, other tags, junk at the end.
-A length is never believed before as many bytes are there.
+keys, at most `MAX_DEPTH` deep. The decoder refuses every other encoding of a value: longer
+heads than needed, indefinite lengths, other key orders, duplicate keys, short floats, other tags, bytes after the
+value. A length is used only if that many bytes follow.
 Spec: https://ipld.io/specs/codecs/dag-cbor/spec/ (numbers of "major types" are those of RFC 8949).
 """
 
@@ -21,14 +21,22 @@ from ipfs_log_handlers.format.cid import Cid
 __all__ = ["MAX_DEPTH", "decode", "decode_map", "encode"]
 
 MAX_DEPTH: Final = 32
+"""Levels of lists and maps inside one another, at most."""
 
 _UINT, _NINT, _BYTES, _TEXT, _LIST, _MAP, _TAG, _SIMPLE = range(8)
 _FLOAT = Struct(">d")
 _LINK = b"\xd8\x2a\x58\x25\x00"  # tag 42, 37 bytes, of which the first is the multibase prefix for "binary"
 _LINK_SIZE = len(_LINK) + 36
+"""Bytes of an encoded link."""
 _SHORT = tuple(tuple(bytes((major << 5 | low,)) for low in range(24)) for major in range(6))
 _WIDTHS = {24: 1, 25: 2, 26: 4, 27: 8}
+"""Bytes of the number after a head, by the low five bits of the head."""
+_SHORT_TEXT, _LONG_TEXT = 0x60, 0x78
+"""Heads of texts of 0 bytes, and of 24 bytes: those between are the texts whose head is one byte."""
+_NO_HEAD = 0xFF
+"""Stands for a head where the bytes have ended; it is the head of no value."""
 _LIMIT = 1 << 64
+"""Smallest number that does not fit into a head."""
 
 
 # -- values become bytes
@@ -49,7 +57,7 @@ def encode(value: object) -> bytes:
 def _write_map(value: dict[object, object], out: list[bytes], depth: int) -> None:
     _go_deeper(depth)
     out.append(_head(_MAP, len(value)))
-    # A key's encoding begins with its length, so that sorting the encodings sorts by length first, as it must be.
+    # A key's encoding begins with its length, so sorting the encodings sorts by length first, as the format requires.
     for encoded, key in sorted([(_key(key), key) for key in value]):
         out.append(encoded)
         item = value[key]
@@ -101,7 +109,7 @@ def _write_bool(value: bool, out: list[bytes], _: int) -> None:  # noqa: FBT001 
 
 
 def _write_other(value: object, out: list[bytes], depth: int) -> None:
-    """Write a subclass or a read-only view as the plain type it stands for."""
+    """Write a subclass or a read-only view as its plain type."""
     for kind, plain in _KINDS:
         if isinstance(value, kind):
             exact = plain(value)
@@ -155,7 +163,7 @@ def _text(value: str) -> bytes:
     try:
         data = value.encode()
     except UnicodeEncodeError as error:
-        raise FormatError("text holds a lone surrogate", found=ascii(value[:40])) from error
+        raise FormatError("text contains a lone surrogate", found=ascii(value[:40])) from error
     return _head(_TEXT, len(data)) + data
 
 
@@ -176,7 +184,7 @@ def _key(key: object) -> bytes:
 
 
 def decode(data: bytes | bytearray | memoryview) -> object:
-    """Read the one value that these bytes are.
+    """Read the value of these bytes.
 
     Raises:
         FormatError: they are not DAG-CBOR in its one canonical form; `where` is the offset.
@@ -184,25 +192,28 @@ def decode(data: bytes | bytearray | memoryview) -> object:
     data = bytes(data)
     value, at = _read(data, 0, 0)
     if at != len(data):
-        raise FormatError("something stands behind the value", found=f"{len(data) - at} bytes", where=f"byte {at}")
+        raise FormatError("bytes follow after the value", found=f"{len(data) - at} bytes", where=f"byte {at}")
     return value
 
 
-def decode_map(block: bytes, what: str, *, version: int, keys: Collection[str], most: int) -> dict[str, Any]:
-    """Read a block that is one map of known keys, `v` among them.
+def decode_map(
+    block: bytes, what: str, *, version: int, keys: Collection[str], max_bytes: int, optional: Collection[str] = ()
+) -> dict[str, Any]:
+    """Decode a block that is one map of known keys, `v` among them.
 
     Args:
         block: the bytes.
-        what: how errors call it.
-        version: the one that is known.
-        keys: all that it has.
-        most: bytes that it has at most.
+        what: what the block should be, for messages.
+        version: the only `v` that is accepted.
+        keys: the keys that the map must have.
+        max_bytes: bytes above which the block is refused.
+        optional: the keys that the map may have, too.
 
     Raises:
-        FormatError: it is another thing, or one of a version or with a key that is not known.
+        FormatError: the block is not such a map, or has another version or another key.
     """
-    if len(block) > most:
-        raise FormatError(f"{what} is too long", expected=f"at most {most} bytes", found=len(block))
+    if len(block) > max_bytes:
+        raise FormatError(f"{what} is too long", expected=f"at most {max_bytes} bytes", found=len(block))
     value = decode(block)
     if not isinstance(value, dict):
         raise FormatError(f"not {what}", expected="a map", found=type(value).__name__)
@@ -213,8 +224,8 @@ def decode_map(block: bytes, what: str, *, version: int, keys: Collection[str], 
             found=ascii(value.get("v")),
             hint="upgrade ipfs_log_handlers to read it",
         )
-    if value.keys() != set(keys):
-        unknown, missing = sorted(value.keys() - set(keys)), sorted(set(keys) - value.keys())
+    if value.keys() - set(optional) != set(keys):
+        unknown, missing = sorted(value.keys() - {*keys, *optional}), sorted(set(keys) - value.keys())
         raise FormatError(f"not the keys of {what}", found=f"unknown {unknown!a}, missing {missing!a}")
     return value
 
@@ -265,25 +276,64 @@ def _read_text(data: bytes, start: int, end: int) -> tuple[str, int]:
 def _read_list(data: bytes, at: int, count: int, depth: int) -> tuple[list[object], int]:
     items = []
     for _ in range(count):
-        item, at = _read(data, at, depth)
+        item, at = _read_item(data, at, depth)
         items.append(item)
     return items, at
 
 
 def _read_map(data: bytes, at: int, count: int, depth: int) -> tuple[dict[object, object], int]:
     items: dict[object, object] = {}
-    before = b""
+    before, size = b"", len(data)
     for _ in range(count):
         start = at
-        key, at = _read(data, start, depth)
-        if type(key) is not str:
-            raise FormatError("a key is not text", found=type(key).__name__, where=f"byte {start}")
-        encoded = data[start:at]
+        head = data[at] if at < size else _NO_HEAD
+        if _SHORT_TEXT <= head < _LONG_TEXT and at + head - _SHORT_TEXT < size:
+            at += 1 + head - _SHORT_TEXT
+            encoded = data[start:at]
+            try:
+                key = encoded[1:].decode()
+            except UnicodeDecodeError:
+                key, at = _read_text(data, start + 1, at)  # says what is wrong
+        else:
+            long_key, at = _read(data, start, depth)
+            if type(long_key) is not str:
+                raise FormatError("a key is not text", found=type(long_key).__name__, where=f"byte {start}")
+            key, encoded = long_key, data[start:at]
         if encoded <= before:
-            raise FormatError("a key stands twice or out of order", found=ascii(key[:40]), where=f"byte {start}")
+            raise FormatError("a key is there twice or out of order", found=ascii(key[:40]), where=f"byte {start}")
         before = encoded
-        items[key], at = _read(data, at, depth)
+        head = data[at] if at < size else _NO_HEAD
+        if head < 24:  # a small number, as most counts are
+            items[key] = head
+            at += 1
+        else:
+            items[key], at = _read_item(data, at, depth)
     return items, at
+
+
+def _read_item(data: bytes, at: int, depth: int) -> tuple[object, int]:
+    """Read what most items of lists and maps are, a text, a hash or a number, without further calls."""
+    try:
+        head = data[at]
+        if _SHORT_TEXT <= head < _LONG_TEXT:
+            end = at + 1 + head - _SHORT_TEXT
+            if end <= len(data):
+                return data[at + 1 : end].decode(), end
+        elif head < 24:
+            return head, at + 1
+        elif head == 0x18 and data[at + 1] >= 24:
+            return data[at + 1], at + 2
+        elif head == 0x19 and data[at + 1]:
+            return data[at + 1] << 8 | data[at + 2], at + 3
+        elif head in (0x58, 0x78) and data[at + 1] >= 24:
+            end = at + 2 + data[at + 1]
+            if end <= len(data):
+                return (data[at + 2 : end] if head == 0x58 else data[at + 2 : end].decode()), end
+        elif head == 0x1B and any(data[at + 1 : at + 5]) and at + 9 <= len(data):
+            return int.from_bytes(data[at + 1 : at + 9], "big"), at + 9
+    except (IndexError, UnicodeDecodeError):
+        pass  # the general way says what is wrong
+    return _read(data, at, depth)
 
 
 def _read_link(data: bytes, at: int) -> tuple[Cid, int]:

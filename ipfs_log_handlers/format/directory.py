@@ -1,10 +1,12 @@
-"""A UnixFS directory: names, and the blocks behind them, with the CID that `ipfs add -r` gives.
+"""Read and write UnixFS directories, with the CIDs that `ipfs add -r` gives.
 
-A directory is one dag-pb block: its links in the order of their names' bytes, each with the size of all blocks below
-it. A symbolic link is a block that holds where it points. Mode and time are not kept, as Kubo keeps none by default.
-Kubo splits a directory whose block would pass 256 KiB (a HAMT); such a one is refused here, writing and reading.
+A directory is one dag-pb block: its links, sorted by the bytes of their names, each with the size of all blocks below
+it. A symbolic link is a block that contains its target path. Mode and time are not stored, as Kubo stores none by
+default. Kubo splits a directory whose block would have more than 256 KiB (a HAMT); this module refuses such a directory
+when it writes and when it reads.
 
-Names come back hostile: what is not one plain component of a path is refused, so that none leads anywhere else.
+Names in a block may be hostile: a name that is not one plain component of a path is refused, so that no name leads out
+of the directory.
 Specs: https://specs.ipfs.tech/unixfs/, https://ipld.io/specs/codecs/dag-pb/spec/, IPIP-499.
 """
 
@@ -37,12 +39,13 @@ MAX_BLOCK: Final = 256 << 10
 """Bytes of a directory's block above which Kubo would split it."""
 
 MAX_DEPTH: Final = 100
-"""Directories inside one another."""
+"""Levels of directories inside one another, at most."""
 
 MAX_ENTRIES: Final = 1_000_000
-"""Names in a whole tree: a few blocks that name each other can stand for more than anybody can walk."""
+"""Names in a whole tree, at most: a few blocks that link to each other can stand for a tree without end."""
 
-_LONGEST_TARGET: Final = 4096
+_MAX_TARGET_BYTES: Final = 4096
+"""Largest number of UTF-8 bytes of the path in a symbolic link, as on Linux."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Link:
     name: str
     """One component of a path."""
     cid: Cid
-    """What it names: a file, a directory or a symbolic link."""
+    """CID of the file, directory or symbolic link that has this name."""
     tsize: int
     """Bytes of all blocks below it, its own included."""
 
@@ -74,23 +77,23 @@ class Directory:
     """One directory, its links in the order of their names."""
 
     links: tuple[Link, ...]
-    """What is in it; each name once."""
+    """The names in the directory, sorted by their bytes; no name stands twice."""
 
     def __post_init__(self) -> None:
         names = [_utf8(link.name) for link in self.links]
         if any(one >= two for one, two in pairwise(names)):
-            raise FormatError("names in a directory stand in the order of their bytes, each once")
+            raise FormatError("names in a directory must be in the order of their bytes, each once")
 
     @classmethod
     def of(cls, links: Sequence[Link]) -> Directory:
-        """The directory of these links, whatever their order."""
+        """Make a directory of links, given in any order."""
         return cls(tuple(sorted(links, key=lambda link: _utf8(link.name))))
 
     def encode(self) -> bytes:
         """Write the directory as a dag-pb block.
 
         Raises:
-            FormatError: it has more in it than one block takes.
+            FormatError: the directory has more names than one block takes.
         """
         block = b"".join([link.encode() for link in self.links]) + _DIRECTORY
         if len(block) > MAX_BLOCK:
@@ -113,7 +116,7 @@ class Symlink:
     """A symbolic link."""
 
     target: str
-    """Where it points, as it was written; nobody follows it here."""
+    """The path that it points to, as it was written; this package never follows it."""
 
     def encode(self) -> bytes:
         """Write it as a dag-pb block."""
@@ -123,7 +126,7 @@ class Symlink:
 
 
 _DIRECTORY: Final = b"\x0a\x02\x08\x01"
-"""PBNode.Data of a directory: UnixFS type 1 and nothing more. It stands behind the links."""
+"""PBNode.Data of a directory: UnixFS type 1 and nothing more. It stands after the links."""
 
 
 def _utf8(text: str) -> bytes:
@@ -131,7 +134,7 @@ def _utf8(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError as error:
         raise FormatError(
-            "a name that is no UTF-8", found=ascii(text), hint="Rename it: IPFS has no other names."
+            "a name that is not UTF-8", found=ascii(text), hint="Rename it: IPFS has no other names."
         ) from error
 
 
@@ -139,7 +142,7 @@ def decode(block: bytes) -> Directory | Symlink | unixfs.Node:
     """Read a dag-pb block of a tree of files.
 
     Raises:
-        FormatError: it is something else, or not in the one form that it is written in here.
+        FormatError: the block is something else, or is not in the one form that this module writes.
     """
     if block[:1] == b"\x0a" and block != _DIRECTORY:
         return _decode_symlink(block)
@@ -149,12 +152,12 @@ def decode(block: bytes) -> Directory | Symlink | unixfs.Node:
 def _decode_directory(block: bytes) -> Directory:
     if len(block) > MAX_BLOCK:
         raise FormatError("a directory is too big", expected=f"at most {MAX_BLOCK} bytes", found=len(block))
-    at, found = 0, []
+    at, links = 0, []
     while block[at : at + 1] == b"\x12":
         size, start = varint.decode(block, at + 1)
-        found.append(_decode_link(block[start : start + size]))
+        links.append(_decode_link(block[start : start + size]))
         at = start + size
-    directory = Directory(tuple(found))
+    directory = Directory(tuple(links))
     if directory.encode() != block:
         raise FormatError("a directory is not in its one canonical form", where=Cid.of(DAG_PB, block).text)
     return directory
@@ -167,9 +170,9 @@ def _decode_link(link: bytes) -> Link:
     try:
         name = link[at : at + size].decode()
     except UnicodeDecodeError as error:
-        raise FormatError("a name that is no UTF-8", found=repr(link[at : at + size])) from error
+        raise FormatError("a name that is not UTF-8", found=repr(link[at : at + size])) from error
     if link[at + size : at + size + 1] != b"\x18":
-        raise FormatError("not a link of a directory", expected="a size behind the name", found=repr(link[at:]))
+        raise FormatError("not a link of a directory", expected="a size after the name", found=repr(link[at:]))
     return Link(name, Cid(link[2:38]), varint.decode(link, at + size + 1)[0])
 
 
@@ -181,14 +184,14 @@ def _decode_symlink(block: bytes) -> Symlink:
     try:
         symlink = Symlink(block[at : at + size].decode())
     except UnicodeDecodeError as error:
-        raise FormatError("a symbolic link to what is no UTF-8", found=repr(block[:80])) from error
-    if symlink.encode() != block or not 0 < size <= _LONGEST_TARGET:
+        raise FormatError("the target of a symbolic link is not UTF-8", found=repr(block[:80])) from error
+    if symlink.encode() != block or not 0 < size <= _MAX_TARGET_BYTES:
         raise FormatError("a symbolic link is not in its one canonical form", where=Cid.of(DAG_PB, block).text)
     return symlink
 
 
 def links(cid: Cid, block: bytes) -> tuple[tuple[Cid, int], ...]:
-    """The blocks that a block of a tree links to, each with its Tsize; none for what is not dag-pb."""
+    """List CID and Tsize of each block that a block of a tree links to; one that is not dag-pb has no links."""
     if cid.codec != DAG_PB:
         return ()
     node = decode(block)
@@ -204,34 +207,34 @@ def links(cid: Cid, block: bytes) -> tuple[tuple[Cid, int], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What stands at one path of a tree."""
+    """The file, directory or symbolic link at one path of a tree."""
 
     path: tuple[str, ...]
-    """The names that lead to it; none for the root."""
+    """The names from the root to the entry; empty for the root."""
     kind: str
     """`file`, `directory` or `symlink`."""
     cid: Cid
-    """Its block."""
+    """CID of the block of the entry."""
     tsize: int | None
-    """Bytes of all blocks below it, as the directory says; `None` for the root."""
+    """Bytes of all blocks of the entry, as its directory says; `None` for the root."""
     target: str = ""
-    """Where a symbolic link points."""
+    """The path that a symbolic link points to."""
 
     def read(self, get: Callable[[Cid], bytes], *, max_bytes: int) -> Iterator[bytes]:
-        """The bytes of a file, each block hashed and measured; see `unixfs.read`."""
+        """Yield the bytes of a file; each block is hashed and measured. See `unixfs.read`."""
         return unixfs.read(self.cid, get, max_bytes=max_bytes, tsize=self.tsize)
 
 
 def walk(root: Cid, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
-    """Yield what is in a tree, a directory before what is in it, in the order of names.
+    """Yield the entries of a tree, a directory before the entries in it, in the order of names.
 
-    Each block is hashed before anything of it is seen. The blocks of a file are left to `Entry.read`, but for the
-    first one, which tells that it is one.
+    Each block is hashed before it is used. Of a file only the first block is read, which shows that it is a file;
+    `Entry.read` reads the others.
 
     Raises:
-        FormatError: a block is none of a tree of files.
-        VerificationError: a block is not what its CID names, has not the size that its directory says, or the tree is
-            deeper than `MAX_DEPTH` or has more than `MAX_ENTRIES` names.
+        FormatError: a block is not one of a tree of files.
+        VerificationError: a block has another hash than its CID, or another size than its directory says, or the tree
+            is deeper than `MAX_DEPTH` or has more than `MAX_ENTRIES` names.
     """
     for number, entry in enumerate(_walk(Entry((), "", root, None), get)):
         if number > MAX_ENTRIES:
@@ -240,7 +243,7 @@ def walk(root: Cid, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
 
 
 def bytes_in(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int) -> int:
-    """How many bytes all files of a tree have, each block hashed and measured.
+    """Count the bytes of all files of a tree; each block is hashed and measured.
 
     Raises:
         FormatError, VerificationError: as `walk` and `Entry.read`; there are more than `max_bytes`.
@@ -252,12 +255,12 @@ def bytes_in(root: Cid, get: Callable[[Cid], bytes], *, max_bytes: int) -> int:
     return total
 
 
-def _walk(found: Entry, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
-    path, cid = found.path, found.cid
+def _walk(entry: Entry, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
+    path, cid = entry.path, entry.cid
     if len(path) > MAX_DEPTH:
         raise VerificationError("directories are too deep", expected=f"at most {MAX_DEPTH}", where="/".join(path))
     if cid.codec == RAW:
-        yield Entry(path, "file", cid, found.tsize)
+        yield Entry(path, "file", cid, entry.tsize)
         return
     if cid.codec != DAG_PB:
         raise FormatError("not a file or directory", expected="raw or dag-pb", found=f"codec {cid.codec:#x}")
@@ -265,19 +268,19 @@ def _walk(found: Entry, get: Callable[[Cid], bytes]) -> Iterator[Entry]:
     cid.verify(block)
     node = decode(block)
     if isinstance(node, unixfs.Node):
-        yield Entry(path, "file", cid, found.tsize)
+        yield Entry(path, "file", cid, entry.tsize)
         return
     measured = node.tsize if isinstance(node, Directory) else len(block)
-    if found.tsize not in (None, measured):
+    if entry.tsize not in (None, measured):
         raise VerificationError(
-            "a part of a directory has not the size that it says",
-            expected=found.tsize,
+            "a part of a directory has another size than the directory says",
+            expected=entry.tsize,
             found=measured,
             where="/".join(path),
         )
     if isinstance(node, Symlink):
-        yield Entry(path, "symlink", cid, found.tsize, node.target)
+        yield Entry(path, "symlink", cid, entry.tsize, node.target)
         return
-    yield Entry(path, "directory", cid, found.tsize)
+    yield Entry(path, "directory", cid, entry.tsize)
     for link in node.links:
         yield from _walk(Entry((*path, link.name), "", link.cid, link.tsize), get)

@@ -1,7 +1,7 @@
-"""The head block: the newest manifest of a log and the checkpoint over it; its CID is all that a reader needs.
+"""Read and write head blocks: the newest manifest of a log and the checkpoint; its CID is all that a reader needs.
 
-A block of canonical DAG-CBOR, `{v, log, index, manifest: link, checkpoint: bytes}`. The checkpoint is the authority:
-what stands beside it must agree, and is there so that `ipfs dag get` leads on.
+A block of canonical DAG-CBOR, `{v, log, index, manifest: link, checkpoint: bytes}`. The checkpoint decides: the
+other keys must agree with it; they are there so that `ipfs dag get` can follow the links.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from ipfs_log_handlers.format.cid import DAG_CBOR, Cid
 __all__ = ["MAX_BLOCK", "Head"]
 
 VERSION = 1
+"""Version of this format; no other version is read."""
 MAX_BLOCK = MAX_NOTE + 1024
+"""Bytes of a head block; a longer one is not read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Head:
 
     def __post_init__(self) -> None:
         if type(self.v) is not int or self.v != VERSION:
-            raise FormatError("not a version that is written here", expected=VERSION, found=ascii(self.v))
+            raise FormatError("not a version that this code writes", expected=VERSION, found=ascii(self.v))
         key_name_of(self.log)
         if type(self.manifest) is not Cid or self.manifest.codec != DAG_CBOR:
             raise FormatError("`manifest` is a link to a manifest", found=ascii(self.manifest))
@@ -45,19 +47,19 @@ class Head:
         claim = Checkpoint.parse(self.checkpoint)
         if type(self.index) is not int or (claim.origin, claim.size) != (self.log, self.index + 1):
             raise FormatError(
-                "a head and its checkpoint do not speak of the same batch",
+                "a head and its checkpoint are not of the same batch",
                 expected=f"{claim.origin} size {claim.size}",
                 found=f"{self.log} index {self.index!a}",
             )
 
     @classmethod
     def decode(cls, block: bytes) -> Head:
-        """Read a block. Nothing is known of who wrote it until `verify`.
+        """Read a block. Its signature is not checked: `verify` does that.
 
         Raises:
             FormatError: it is not a head, or one of a version or with a key that this code does not know.
         """
-        return cls(**dagcbor.decode_map(block, "a head", version=VERSION, keys=_KEYS, most=MAX_BLOCK))
+        return cls(**dagcbor.decode_map(block, "a head", version=VERSION, keys=_KEYS, max_bytes=MAX_BLOCK))
 
     def encode(self) -> bytes:
         """Return the block."""
@@ -69,9 +71,9 @@ class Head:
         return Cid.of(DAG_CBOR, self.encode())
 
     def verify(self, key: VerifierKey) -> Checkpoint:
-        """Return the checkpoint, once it is sure that `key` signed it and that the log is one of this key's.
+        """Check that `key` signed the checkpoint and that the log belongs to this key; return the checkpoint.
 
-        That `manifest` is the last leaf of the checkpoint's tree follows from its `edge`, not from here.
+        This does not check that `manifest` is the last leaf of the checkpoint's tree; its `edge` shows that.
 
         Raises:
             VerificationError: the key did not sign it, or it is another key's log.
@@ -81,4 +83,5 @@ class Head:
         return Checkpoint.open(self.checkpoint, key)
 
 
-_KEYS = tuple(each.name for each in fields(Head))
+_KEYS = tuple(field.name for field in fields(Head))
+"""The keys of a head block."""

@@ -1,49 +1,56 @@
-"""The manifest: the facts of one batch, and its place in the chain.
+"""Encode and decode the manifest: the description of one batch, and its place in the chain.
 
-A block of canonical DAG-CBOR. Its CID is leaf number `index` in the tree that the checkpoint signs, `edge` is that
-tree before this leaf. `payload` and `evidence` are links, so that pinning a manifest pins them; `prev` and `jump` are
-text, so that it does not pin all batches before. `payload`'s size is known before it is fetched, so that a reader
-knows how much it will ever read.
+A manifest is a block of canonical DAG-CBOR. Its CID is leaf number `index` of the tree that the checkpoint signs, and
+`edge` is that tree before this leaf. `payload` and `evidence` are links, so that pinning a manifest pins them; `prev`
+and `jump` are text, so that a pin does not include all earlier batches. The size of the payload is in the manifest, so
+that a reader knows how much it must read.
 
-A manifest from somewhere else is hostile: what is not exactly as `Manifest` says is refused, keys that it does not
-know and versions that it does not know included.
+A manifest from another machine may be hostile: a block that is not exactly as `Manifest` says is refused, also for an
+unknown version or an unknown key. Only the keys inside `ext` may be unknown (docs/formats.md, "How a field is added").
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import dagcbor, merkle
 from ipfs_log_handlers.format.checkpoint import MAX_SIZE, key_name_of
 from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, RAW, Cid
+from ipfs_log_handlers.format.encoding import JSONL, UNIXFS, Encoding, encoding_of
 
-__all__ = ["JSONL", "MAX_BLOCK", "MAX_SOURCES", "UNIXFS", "Manifest", "Source", "jump_index"]
+__all__ = ["JSONL", "MAX_BLOCK", "MAX_SOURCES", "MAX_TIME", "UNIXFS", "Manifest", "Source", "jump_index"]
 
 VERSION = 1
+"""Version of this format; no other version is read."""
 MAX_BLOCK = 16 * 1024
+"""Bytes of a manifest; a longer one is neither written nor read."""
 MAX_SOURCES = 64
+"""Runs of records in `sources`; a batch is sealed when the next run does not fit."""
 CHUNK = 1 << 20
-
-JSONL = "jsonl+zstd"
-"""Encoding of a payload of records: see `payload`."""
-UNIXFS = "unixfs"
-"""Encoding of a payload that is a plain file or directory, without records."""
+"""Bytes of a payload up to which it is one raw block."""
 
 Source = tuple[str, int, int, int]
 """A run of records of one writer: writer (16 hex digits), pid, first seq, last seq."""
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
 _WRITER = re.compile("[0-9a-f]{16}")
-_MAX_TIME = 253_402_300_799_999_999  # µs since 1970 of the last one in year 9999
+MAX_TIME = 253_402_300_799_999_999
+"""µs since 1970: the last moment of the year 9999."""
 _MAX_UINT = 2**63 - 1
+"""Largest count, size or sequence number: other languages read it as a signed integer of 64 bits."""
+_EXT = "ext"
+"""The optional key of a manifest: a map of namespaced keys, which a reader may ignore."""
+_EXT_KEY = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}/[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def jump_index(index: int) -> int | None:
-    """Return the index that manifest `index` jumps back to (None for 0): with `prev`, any index is O(log n) hops away.
+    """Return the index that manifest `index` jumps back to, None for 0.
+
+    With `prev` and these jumps, any manifest is reached in O(log n) hops.
 
     E. Myers, "An applicative random-access stack", 1983: write `index` as a sum of numbers 2^k - 1, the largest
     first; the jump goes over the last one.
@@ -60,48 +67,54 @@ def jump_index(index: int) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The facts of one batch. Mappings given to it are not copied: leave them alone afterwards."""
+    """The description of one batch. Mappings given to it are not copied: do not change them afterwards.
+
+    Raises:
+        FormatError: the fields do not make a manifest of this version.
+    """
 
     v: int = VERSION
     """Version of this format."""
     log: str
-    """Name of the log: `ipfs-logs/<key>/<subsystem>/<drawn>`, the checkpoint's origin."""
+    """Name of the log: `ipfs-logs/<key>/<subsystem>/<8 hex digits>`, the checkpoint's origin."""
     index: int
-    """Number of the batch in its log, from 0: its leaf number."""
+    """Number of the batch in its log, from 0: the leaf number in the tree."""
     prev: Cid | None
-    """Manifest `index` - 1; None in the first one. Text in the block, not a link."""
+    """CID of manifest `index` - 1; None in the first manifest. Text in the block, not a link."""
     jump: Cid | None
-    """Manifest `jump_index(index)`; None in the first one. Text in the block, not a link."""
+    """CID of manifest `jump_index(index)`; None in the first manifest. Text in the block, not a link."""
     edge: bytes
-    """RFC 6962 edge over all manifests before this one: the perfect subtrees' roots from left to right."""
+    """RFC 6962 edge over all earlier manifests: roots of the perfect subtrees from left to right, 32 bytes each."""
     sealed: int
-    """When the batch was sealed, in µs since 1970."""
+    """Time at which the batch was sealed, in µs since 1970."""
     first: int
-    """Time of the earliest record in µs since 1970; `sealed` if there is none."""
+    """Time of the earliest record in µs since 1970; `sealed` in a batch without records."""
     last: int
-    """Time of the latest record in µs since 1970; `sealed` if there is none."""
+    """Time of the latest record in µs since 1970; `sealed` in a batch without records."""
     records: int
-    """How many records are in the payload."""
+    """Number of records in the payload."""
     dropped: Mapping[str, int]
-    """How many were lost since the batch before, by reason."""
+    """Number of records that were lost since the previous batch, by reason."""
     payload: Cid
-    """The payload: a raw block if it has at most 1 MiB, else the root of a UnixFS file; or that of a directory."""
+    """CID of the payload: one raw block of at most 1 MiB, else the root of a UnixFS file or directory."""
     size: int
-    """Bytes of the payload as it is stored; of a directory, those of all files in it."""
+    """Bytes of the payload as stored; of a directory, the bytes of all files in it."""
     raw: int
-    """Bytes of the payload when it is decompressed."""
+    """Bytes of the decompressed payload."""
     encoding: str
-    """How to read the payload: `JSONL` or `UNIXFS`."""
+    """Encoding of the payload: a name in `encoding.ENCODINGS`."""
     root: bytes
-    """Root of the salted tree over the records; `merkle.EMPTY_ROOT` if there is none."""
+    """Root of the salted tree over the records; `merkle.EMPTY_ROOT` in a batch without records."""
     meta: Mapping[str, Any]
-    """What the subsystem promises of each of its batches."""
+    """Metadata that the subsystem defines for its batches."""
     stats: Mapping[str, Any]
-    """What lets a query pass over the batch: levels, smallest and largest values, small sets."""
+    """Zone map, with which a query skips the batch: levels, smallest and largest values, small sets."""
     sources: tuple[Source, ...]
-    """Whose records these are, at most `MAX_SOURCES` runs."""
+    """Writers of the records: at most `MAX_SOURCES` runs, in the order of the records."""
     evidence: tuple[Cid, ...]
-    """Blocks that others signed about this log; in a new log, the head of the one that it follows."""
+    """Links to signed notes about this log; in the first manifest of a new log, the checkpoint of the log before it."""
+    ext: Mapping[str, Any] = field(default_factory=dict)
+    """Additions that a reader may ignore, by namespaced key, `<name>/<key>`. Not in the block while it is empty."""
     _block: bytes | None = field(init=False, default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -110,41 +123,53 @@ class Manifest:
         _check_chain(self)
         _check_times(self)
         _check_payload(self)
-        _refuse_links((self.meta, self.stats), -1)
+        _refuse_links((self.meta, self.stats, self.ext), -1)
         _check_sources(self.sources)
+        _check_ext(self.ext)
 
     @classmethod
     def decode(cls, block: bytes) -> Manifest:
-        """Read a block, which becomes a manifest with the CID of exactly these bytes.
+        """Decode a block to a manifest whose CID is that of exactly these bytes.
 
         Raises:
-            FormatError: it is not a manifest, or one of a version or with a key that this code does not know.
+            FormatError: the block is not a manifest, or has a version or a key that this code does not know.
         """
-        value = dagcbor.decode_map(block, "a manifest", version=VERSION, keys=_KEYS, most=MAX_BLOCK)
+        value = dagcbor.decode_map(
+            block, "a manifest", version=VERSION, keys=_KEYS, optional=(_EXT,), max_bytes=MAX_BLOCK
+        )
+        if value.get(_EXT) == {}:
+            raise FormatError("an empty `ext` is left out", expected="no key `ext`", found="an empty map")
+        is_same = value["jump"] == value["prev"]  # every second `jump` is `prev`
         value["prev"] = _cid_of_text(value["prev"])
-        value["jump"] = _cid_of_text(value["jump"])
+        value["jump"] = value["prev"] if is_same else _cid_of_text(value["jump"])
         value["sources"] = tuple(tuple(run) if isinstance(run, list) else run for run in _list(value, "sources"))
         value["evidence"] = tuple(_list(value, "evidence"))
         manifest = cls(**value)
         object.__setattr__(manifest, "_block", bytes(block))
         return manifest
 
-    def encode(self) -> bytes:
+    def encode(self, max_bytes: int = MAX_BLOCK) -> bytes:
         """Return the block.
 
+        Args:
+            max_bytes: bytes that a block may have which was not decoded or encoded before.
+
         Raises:
-            FormatError: `meta` or `stats` hold what DAG-CBOR cannot, or so much that the block has over `MAX_BLOCK`.
+            FormatError: `meta`, `stats` or `ext` contain a value that DAG-CBOR does not have, or make the block longer
+                than `max_bytes`.
         """
         if self._block is not None:
             return self._block
         value = {key: getattr(self, key) for key in _KEYS}
         value["prev"] = self.prev and self.prev.text
         value["jump"] = self.jump and self.jump.text
+        if self.ext:
+            value[_EXT] = self.ext
         block = dagcbor.encode(value)
-        if len(block) > MAX_BLOCK:
+        if len(block) > max_bytes:
             raise FormatError(
                 "a manifest is too long",
-                expected=f"at most {MAX_BLOCK} bytes",
+                expected=f"at most {max_bytes} bytes",
                 found=len(block),
                 where=f"{self.log} batch {self.index}",
                 hint="shorten meta and stats: say `many` instead of a large set",
@@ -154,7 +179,7 @@ class Manifest:
 
     @property
     def cid(self) -> Cid:
-        """The CID of the block: what the tree has as leaf number `index`."""
+        """The CID of the block: leaf number `index` of the tree."""
         return Cid.of(DAG_CBOR, self.encode())
 
     @property
@@ -162,12 +187,21 @@ class Manifest:
         """`edge`, cut into hashes."""
         return tuple(self.edge[at : at + 32] for at in range(0, len(self.edge), 32))
 
+    @property
+    def payload_encoding(self) -> Encoding:
+        """The encoding of the payload."""
+        return encoding_of(self.encoding)
+
     def edge_after(self) -> merkle.Edge:
-        """Return the edge of the tree that ends with this manifest: that of the next one and of the checkpoint."""
+        """Return the edge of the tree that ends with this manifest: the edge of the next manifest."""
         return merkle.edge_append(self.edge_hashes, self.index, merkle.leaf_hash(self.cid))
 
 
-_KEYS = tuple(each.name for each in fields(Manifest) if not each.name.startswith("_"))
+_KEYS = (
+    "v", "log", "index", "prev", "jump", "edge", "sealed", "first", "last", "records", "dropped", "payload", "size",
+    "raw", "encoding", "root", "meta", "stats", "sources", "evidence",
+)  # fmt: skip
+"""The keys of version 1, which each manifest has. They never change: a reader refuses a block with one more or less."""
 
 
 def _cid_of_text(value: object) -> Cid | None:
@@ -179,24 +213,24 @@ def _cid_of_text(value: object) -> Cid | None:
 
 
 def _list(value: dict[str, Any], key: str) -> list[Any]:
-    found = value[key]
-    if not isinstance(found, list):
-        raise FormatError(f"`{key}` is a list", found=type(found).__name__)
-    return found
+    items = value[key]
+    if not isinstance(items, list):
+        raise FormatError(f"`{key}` is a list", found=type(items).__name__)
+    return items
 
 
 def _check_types(manifest: Manifest) -> None:
-    """Check each field alone: exact types, for True is no number here and a Cid no byte string."""
+    """Check the type of each field exactly: `True` is not a number here, and a `Cid` is not a byte string."""
     for key in ("v", "index", "records", "size", "raw", "sealed", "first", "last"):
         value = getattr(manifest, key)
         if type(value) is not int or (key not in _TIMES and not 0 <= value <= _MAX_UINT):
-            raise FormatError("a number of a manifest is none", where=key, found=ascii(value))
+            raise FormatError("not a whole number", expected="0 to 2^63 - 1", found=ascii(value), where=key)
     if manifest.v != VERSION:
-        raise FormatError("not a version that is written here", expected=VERSION, found=manifest.v)
+        raise FormatError("a manifest of another version", expected=VERSION, found=manifest.v)
     for key in ("edge", "root"):
         if type(getattr(manifest, key)) is not bytes:
             raise FormatError("hashes are bytes", where=key, found=type(getattr(manifest, key)).__name__)
-    for key in ("dropped", "meta", "stats"):
+    for key in ("dropped", "meta", "stats", _EXT):
         if not isinstance(getattr(manifest, key), Mapping):
             raise FormatError("not a map", where=key, found=type(getattr(manifest, key)).__name__)
     if type(manifest.evidence) is not tuple or not all(
@@ -205,23 +239,24 @@ def _check_types(manifest: Manifest) -> None:
         raise FormatError("`payload` and `evidence` are links", found=ascii((manifest.payload, manifest.evidence)))
     for reason, count in manifest.dropped.items():
         if type(reason) is not str or type(count) is not int or not 0 <= count <= _MAX_UINT:
-            raise FormatError("`dropped` counts by reason", found=f"{reason!a}: {count!a}")
+            raise FormatError("`dropped` is not a map of reasons to counts", found=f"{reason!a}: {count!a}")
 
 
 _TIMES = ("sealed", "first", "last")
+"""The keys of moments in µs since 1970."""
 
 
 def _check_chain(manifest: Manifest) -> None:
     index = manifest.index
     if index >= MAX_SIZE:
-        raise FormatError("a log has no batch with this number", found=index)
+        raise FormatError("the number of a batch is too large", expected=f"less than {MAX_SIZE}", found=index)
     for key, cid in (("prev", manifest.prev), ("jump", manifest.jump)):
         if (cid is None) != (index == 0):
-            raise FormatError("only the first manifest points to none before it", where=key, found=f"index {index}")
+            raise FormatError("only the first manifest has no `prev` and `jump`", where=key, found=f"index {index}")
         if cid is not None and (type(cid) is not Cid or cid.codec != DAG_CBOR):
             raise FormatError("not the CID of a manifest", where=key, found=ascii(cid))
     if jump_index(index) == index - 1 and manifest.jump != manifest.prev:
-        raise FormatError("this manifest jumps to the one before it", expected=manifest.prev, found=manifest.jump)
+        raise FormatError("`jump` of this index is `prev`", expected=manifest.prev, found=manifest.jump)
     if len(manifest.edge) != 32 * index.bit_count():
         raise FormatError(
             "an edge has 32 bytes for each set bit of the index",
@@ -233,7 +268,7 @@ def _check_chain(manifest: Manifest) -> None:
 
 def _check_times(manifest: Manifest) -> None:
     for key in _TIMES:
-        if not 0 <= getattr(manifest, key) <= _MAX_TIME:
+        if not 0 <= getattr(manifest, key) <= MAX_TIME:
             raise FormatError("not a time in µs, 1970 to 9999", where=key, found=getattr(manifest, key))
     if manifest.first > manifest.last:
         raise FormatError("`first` is after `last`", expected=manifest.last, found=manifest.first)
@@ -242,34 +277,31 @@ def _check_times(manifest: Manifest) -> None:
 
 
 def _check_payload(manifest: Manifest) -> None:
-    if manifest.encoding not in (JSONL, UNIXFS):
-        raise FormatError(
-            "an encoding that this code does not know",
-            expected=f"{JSONL} or {UNIXFS}",
-            found=ascii(manifest.encoding),
-            hint="upgrade ipfs_log_handlers to read it",
-        )
-    small_tree = manifest.encoding == UNIXFS and manifest.payload.codec == DAG_PB  # a directory may have no byte at all
+    encoding = encoding_of(manifest.encoding)
+    small_tree = encoding.small_trees and manifest.payload.codec == DAG_PB
     if not small_tree and manifest.payload.codec != (RAW if manifest.size <= CHUNK else DAG_PB):
         raise FormatError("a payload is one raw block up to 1 MiB, else a UnixFS file", found=manifest.payload)
     if len(manifest.root) != 32 or (manifest.root == merkle.EMPTY_ROOT) != (manifest.records == 0):
         raise FormatError("not a root for this number of records", found=f"{manifest.root.hex()}, {manifest.records}")
-    if manifest.encoding == UNIXFS and (manifest.records or manifest.raw != manifest.size):
-        raise FormatError("a plain file has no records, and is stored as it is", found=f"{manifest.raw} bytes")
-    if manifest.encoding == JSONL and not manifest.raw >= 3 * manifest.records >= (3 if manifest.raw else 0):
-        raise FormatError("records and bytes do not fit", found=f"{manifest.records} records, {manifest.raw} bytes")
+    encoding.check(manifest.records, manifest.size, manifest.raw)
 
 
 def _refuse_links(value: object, depth: int) -> None:
-    """Check that `meta` and `stats` hold no link: a daemon would look for it, without end, at each pin."""
+    """Check that a map contains no link: a daemon would search for its block, without end, at each pin."""
     if depth > dagcbor.MAX_DEPTH:
-        raise FormatError("`meta` or `stats` are nested too deep", expected=f"at most {dagcbor.MAX_DEPTH} levels")
+        raise FormatError("a map is nested too deep", expected=f"at most {dagcbor.MAX_DEPTH} levels")
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ():
         kind = type(item)
         if kind is Cid:
-            raise FormatError("`meta` and `stats` hold no links", found=item, hint="write the CID as text")
+            raise FormatError("`meta`, `stats` and `ext` contain no links", found=item, hint="write the CID as text")
         if kind not in _SCALARS:
             _refuse_links(item, depth + 1)
+
+
+def _check_ext(ext: Mapping[str, Any]) -> None:
+    for key in ext:
+        if type(key) is not str or _EXT_KEY.fullmatch(key) is None:
+            raise FormatError("not a key of `ext`", expected="<name>/<key>, as example.org/colour", found=ascii(key))
 
 
 def _check_sources(sources: tuple[Source, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The two hash trees: one over the manifests of a log, one over the records of a batch.
+"""Build the two hash trees, over the manifests of a log and over the records of a batch, and prove leaves of them.
 
 Both are the tree of RFC 6962 §2.1 (and RFC 9162 §2.1): a leaf is SHA-256(00 || data), an inner node
 SHA-256(01 || left || right), and a tree of n leaves splits at the largest power of two below n. An *edge* is what an
@@ -6,8 +6,8 @@ appender must remember of a tree: the roots of its perfect subtrees from left to
 size. A manifest carries the edge of all manifests before it, so each proof can be made from a few manifests.
 
 A proof is a list of ranges of leaves, largest first (`_inclusion_ranges`, `_consistency_ranges`), each replaced by its
-root, then turned round. Where the roots come from, all leaves or the edges of a few, is the only difference between
-the makers of proofs. The verifiers are the loops of RFC 9162 §2.1.3.2 and §2.1.4.2 and share nothing with the makers.
+root, then reversed. The makers of proofs differ only in the source of the roots: all leaves, or the edges of a few. The
+verifiers are the loops of RFC 9162 §2.1.3.2 and §2.1.4.2 and share no code with the makers.
 """
 
 from __future__ import annotations
@@ -39,21 +39,27 @@ __all__ = [
 
 Edge = tuple[bytes, ...]
 ReadEdge = Callable[[int], tuple[Edge, bytes]]
+ReadLeaves = Callable[[int, int], "Sequence[bytes] | None"]
 
 EMPTY_ROOT = sha256(b"").digest()
+"""The root of a tree without leaves, by RFC 6962."""
 SALT_SIZE = 32
+"""Random bytes of a batch, from which the salts of its records are made."""
 RECORD_SALT_SIZE = 16
+"""Bytes of the salt of one record; because of the salt, a record cannot be guessed from its leaf hash."""
 
-_SALT_DOMAIN = b"ipfs-log/record-salt/v1\n"
+_SALT_DOMAIN = b"ipfs-log/record-salt/v1\n"  # no other use of the salt gives the same bytes
 _FIRST_SALTS = 1024
+"""Number of record salts that are made at first; more are made when these are used up."""
 _NODES_A_STEP = 128
+"""Number of nodes that are hashed before `steps` yields."""
 
 
 # -- hashes and roots
 
 
 def leaf_hash(data: bytes) -> bytes:
-    """Return the hash of a leaf that holds `data`."""
+    """Return the hash of a leaf with `data`."""
     return sha256(b"\x00" + data).digest()
 
 
@@ -73,7 +79,7 @@ def root(leaf_hashes: Sequence[bytes]) -> bytes:
 
 
 def _parents(level: Sequence[bytes]) -> list[bytes]:
-    """Return the level above: pairs are hashed, a last odd one moves up as it is."""
+    """Return the level above: pairs are hashed, and a last single node moves up unchanged."""
     pairs = iter(level)
     above = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=False)]
     if len(level) & 1:
@@ -130,27 +136,42 @@ def consistency_proof(leaf_hashes: Sequence[bytes], old: int) -> tuple[bytes, ..
     return tuple(root(leaf_hashes[low:high]) for low, high in reversed(ranges))
 
 
-def inclusion_from_edges(index: int, size: int, read: ReadEdge) -> tuple[bytes, ...]:
-    """Return what `inclusion_proof` does, from the edges of a few leaves.
+def inclusion_from_edges(index: int, size: int, read: ReadEdge, leaves: ReadLeaves | None = None) -> tuple[bytes, ...]:
+    """Return the same as `inclusion_proof`, computed from the edges of a few leaves.
+
+    No edge has a hash that is right of the leaf: an edge has roots of left subtrees only. So each of these hashes needs
+    the edge of its own last leaf, and no proof can be made of fewer edges.
 
     Args:
         index: the leaf to prove.
         size: number of leaves in the tree.
         read: gives, for a leaf number, the edge of all leaves before it and its own leaf hash. Called once for the
             leaf itself when something is left of it, and once for each hash that is right of it.
+        leaves: gives, for a range of leaf numbers, their leaf hashes, or `None` where they are not listed. Where it
+            gives some, `read` is not called.
     """
     ranges = _inclusion_ranges(index, size)
     edge = _read(read, index)[0] if index else ()
-    return _roots_from_edges(ranges, edge, index, read)
+    return _roots_from_edges(ranges, edge, index, read, leaves)
 
 
-def consistency_from_edges(old: int, size: int, read: ReadEdge) -> tuple[bytes, ...]:
-    """Return what `consistency_proof` does, from the edges of a few leaves (see `inclusion_from_edges`)."""
+def consistency_from_edges(old: int, size: int, read: ReadEdge, *, edge: Edge | None = None) -> tuple[bytes, ...]:
+    """Return the same as `consistency_proof`, computed from the edges of a few leaves (see `inclusion_from_edges`).
+
+    Args:
+        old: number of leaves in the older tree.
+        size: number of leaves in the newer tree.
+        read: as for `inclusion_from_edges`.
+        edge: the edge of the older tree; `None`: it is computed from leaf `old` - 1.
+    """
     ranges = _consistency_ranges(old, size)
     if not ranges:
         return ()
-    edge, leaf = _read(read, old - 1)
-    return _roots_from_edges(ranges, edge_append(edge, old - 1, leaf), old, read)
+    if edge is None:
+        before, leaf = _read(read, old - 1)
+        edge = edge_append(before, old - 1, leaf)
+    _check_edge(edge, old)
+    return _roots_from_edges(ranges, edge, old, read)
 
 
 def _inclusion_ranges(index: int, size: int) -> list[tuple[int, int]]:
@@ -186,7 +207,7 @@ def _consistency_ranges(old: int, size: int) -> list[tuple[int, int]]:
         else:
             ranges.append((low, middle))
             low = middle
-    if low:  # else the rest is the whole older tree, whose root the verifier has
+    if low:  # otherwise the remaining range is the whole older tree, whose root the verifier has
         ranges.append((low, high))
     return ranges
 
@@ -196,18 +217,25 @@ def _split(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
 
 
-def _roots_from_edges(ranges: Sequence[tuple[int, int]], edge: Edge, covered: int, read: ReadEdge) -> tuple[bytes, ...]:
+def _roots_from_edges(
+    ranges: Sequence[tuple[int, int]], edge: Edge, covered: int, read: ReadEdge, leaves: ReadLeaves | None = None
+) -> tuple[bytes, ...]:
     """Return the roots of `ranges`: those below `covered` are the entries of `edge`, in order."""
     entries = iter(edge)
-    roots = [next(entries) if high <= covered else _range_root(low, high, read) for low, high in ranges]
+    roots = [next(entries) if high <= covered else _range_root(low, high, read, leaves) for low, high in ranges]
     return tuple(reversed(roots))
 
 
-def _range_root(low: int, high: int, read: ReadEdge) -> bytes:
+def _range_root(low: int, high: int, read: ReadEdge, leaves: ReadLeaves | None) -> bytes:
     """Return the root of leaves low..high-1, where `low` is a multiple of a power of two not below high - low.
 
     The edge of leaf high - 1 ends with the subtrees of [low, high - 1): together with the leaf that is all of them.
     """
+    listed = None if leaves is None else leaves(low, high)
+    if listed is not None:
+        if len(listed) != high - low:
+            raise VerificationError("a list of leaves of another length", expected=high - low, found=len(listed))
+        return root(listed)
     edge, leaf = _read(read, high - 1)
     before = high - 1 - low
     own = edge[len(edge) - before.bit_count() :]
@@ -309,9 +337,9 @@ def _check_hashes(*hashes: bytes) -> None:
             raise VerificationError("a hash has 32 bytes", expected=32, found=len(value))
 
 
-def _check_root(claim: str, expected: bytes, found: bytes) -> None:
-    if expected != found:
-        raise VerificationError(claim, expected=expected.hex(), found=found.hex())
+def _check_root(message: str, expected: bytes, root: bytes) -> None:
+    if expected != root:
+        raise VerificationError(message, expected=expected.hex(), found=root.hex())
 
 
 # -- the records of a batch
@@ -323,16 +351,16 @@ def record_leaf(salt: bytes, line: bytes) -> bytes:
 
 
 def record_salt(salt: bytes, index: int) -> bytes:
-    """Return the salt of record `index` of a batch with this 32-byte salt; it says nothing about any other."""
+    """Return the salt of record `index` of a batch with this 32-byte salt; no other record salt follows from it."""
     end = (index + 1) * RECORD_SALT_SIZE
     return shake_256(_SALT_DOMAIN + salt).digest(end)[-RECORD_SALT_SIZE:]
 
 
 class RecordTree:
-    """The tree over the records of one batch, built while the batch is.
+    """The tree over the records of one batch, built while the batch is built.
 
-    `add` hashes leaves, `steps` the levels above them in pieces of about 128 nodes, so that who builds a large batch
-    beside a running program can give way in between. A tree that has given its root can still grow.
+    `add` hashes leaves. `steps` hashes the levels above them in pieces of about 128 nodes, so that the program can run
+    between two pieces. Records can still be added after the root was read.
 
     Args:
         salt: the 32 random bytes of the batch; the salts of its records are cut from SHAKE-256 of them.
@@ -350,7 +378,7 @@ class RecordTree:
 
     @property
     def size(self) -> int:
-        """How many records have been added."""
+        """Number of added records."""
         return len(self._leaves)
 
     def add(self, lines: Sequence[bytes]) -> None:
@@ -364,7 +392,7 @@ class RecordTree:
         self._root = None
 
     def steps(self) -> Iterator[None]:
-        """Compute the root in pieces, coming up for air after each; when this ends, `root` has nothing left to do."""
+        """Compute the root in pieces, and yield after each piece; afterwards `root` returns at once."""
         leaves = len(self._leaves)
         level = self._leaves
         piece = 2 * _NODES_A_STEP
@@ -385,7 +413,7 @@ class RecordTree:
         return self._root
 
     def salt(self, index: int) -> bytes:
-        """Return the salt of record `index`, which belongs into a proof of that record."""
+        """Return the salt of record `index`, which a proof of that record needs."""
         self._check_index(index)
         return self._salts[index * RECORD_SALT_SIZE : (index + 1) * RECORD_SALT_SIZE]
 

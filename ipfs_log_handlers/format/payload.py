@@ -1,14 +1,16 @@
-"""The payload: the records of one batch, compressed, behind a salt that makes its CID unguessable.
+"""Encode and decode the payload: the records of one batch, compressed, after a salt that makes its CID unguessable.
 
     zstd skippable frame    50 2A 4D 18, u32 LE length, DAG-CBOR [salt(32), log, index]
     zstd frames             the lines, each ended by LF
 
-Every zstd decoder passes over a skippable frame, so that `zstd -d` prints JSON Lines. The frame binds the payload to
-its place: another log's, or another batch's, is refused.
+Every zstd decoder skips a skippable frame, so that `zstd -d` prints JSON Lines. The frame binds the payload to its
+place: the payload of another log or batch is refused.
 
-What is read is hostile: it may be cut, inflate without end, say that it is short, ask for a gigabyte of window. A
-reader knows from the manifest how many bytes come in (`size`) and out (`raw`), never inflates more than a piece of
-`PIECE` bytes beyond what it has handed on, and refuses what does not end exactly there.
+A payload may be hostile: it may be cut, inflate without end, claim to be short, or need a window of a gigabyte. A
+reader knows from the manifest the number of stored bytes (`size`) and decompressed bytes (`raw`). It never inflates
+more than `PIECE` bytes beyond the lines that it has yielded, and refuses a payload that does not end exactly there. A
+few kilobytes of zstd can become gigabytes, so the numbers of a manifest are not enough: a payload of more than
+`MAX_RAW_BYTES`, of more than `MAX_RECORDS` records, or with a record of more than `line.MAX_LINE_BYTES`, is refused.
 Spec: RFC 8878.
 """
 
@@ -22,31 +24,55 @@ from typing import TYPE_CHECKING
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import dagcbor
 from ipfs_log_handlers.format.checkpoint import key_name_of
+from ipfs_log_handlers.format.line import MAX_LINE_BYTES
 from ipfs_log_handlers.format.merkle import SALT_SIZE
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["MAX_WINDOW_LOG", "PIECE", "Encoder", "Salt", "lines", "open_prefix", "prefix"]
+__all__ = [
+    "MAX_RAW_BYTES",
+    "MAX_RECORDS",
+    "MAX_WINDOW_LOG",
+    "PIECE",
+    "Encoder",
+    "Salt",
+    "compress",
+    "frames",
+    "inflate",
+    "lines",
+    "open_prefix",
+    "prefix",
+    "text",
+]
 
 PIECE = 64 * 1024
 """Bytes that are inflated at a time."""
 MAX_WINDOW_LOG = 23
-"""A frame may look back 8 MiB; ours ask for 1 or less, and `zstd -19` for 8."""
+"""Binary logarithm of the window that a frame may ask for: 8 MiB, as `zstd -19` does; our frames ask for 1 MiB."""
+MAX_RAW_BYTES = 256 << 20
+"""Bytes of all lines of a batch. A batch is full at 64 MiB of lines, and its last record has at most 64 MiB."""
+MAX_RECORDS = 1 << 21
+"""Records of a batch. A record has some 90 bytes at least, so no batch of ours has as many."""
 
 _MAGIC = b"\x28\xb5\x2f\xfd"
+"""The first bytes of a zstd frame."""
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+"""The magic numbers of skippable frames."""
 _PREFIX_MAGIC = (0x184D2A50).to_bytes(4, "little")
+"""The first bytes of the salt frame."""
 _MAX_PREFIX = 512
+"""Bytes of the content of a salt frame; a longer one is refused."""
 _MAX_INDEX = 2**63 - 1
+"""Largest number of a batch: other languages read it as a signed integer of 64 bits."""
 
 
-# -- the frame in front
+# -- the salt frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Salt:
-    """What the frame in front of a payload says."""
+    """The content of the frame before a payload."""
 
     salt: bytes
     """The batch's 32 random bytes."""
@@ -64,17 +90,17 @@ class Salt:
 
 
 def prefix(salt: bytes, log: str, index: int) -> bytes:
-    """Return the frame that stands in front of a payload of records."""
-    told = Salt(salt=salt, log=log, index=index)
-    content = dagcbor.encode([told.salt, told.log, told.index])
+    """Return the salt frame, which comes before the compressed records."""
+    checked = Salt(salt=salt, log=log, index=index)
+    content = dagcbor.encode([checked.salt, checked.log, checked.index])
     return _PREFIX_MAGIC + len(content).to_bytes(4, "little") + content
 
 
 def open_prefix(data: bytes | bytearray) -> tuple[Salt, int]:
-    """Read the frame in front of a payload; return what it says and where the next one begins.
+    """Read the salt frame of a payload; return its content and the offset of the next frame.
 
     Raises:
-        FormatError: `data` does not begin with such a frame, whole.
+        FormatError: `data` does not begin with such a frame, or the frame is cut.
     """
     if data[:4] != _PREFIX_MAGIC:
         raise FormatError("a payload begins with its salt", expected=_PREFIX_MAGIC.hex(), found=data[:4].hex())
@@ -95,11 +121,11 @@ def open_prefix(data: bytes | bytearray) -> tuple[Salt, int]:
 
 
 class Encoder:
-    """Makes the zstd frame of a payload, which stands behind `prefix`.
+    """Make the zstd frame of a payload, which comes after `prefix`.
 
     Args:
         level: 1 under load, 11 when there is time; 3 is worse than 1 on log lines, and slower. Above 1 the tables are
-            those for a batch of a mebibyte: less memory than level 9 takes by itself, and less time.
+            sized for a batch of 1 MiB, which takes less memory and time than the defaults of level 9.
     """
 
     __slots__ = ("_compressor",)
@@ -113,7 +139,7 @@ class Encoder:
         self._compressor = zstd.ZstdCompressor(options=options)
 
     def add(self, data: bytes) -> bytes:
-        """Take the next bytes of the lines; return what is compressed so far, often nothing."""
+        """Compress the next bytes of the lines; return the output that is ready, often none."""
         compressed: bytes = self._compressor.compress(data)
         return compressed
 
@@ -123,14 +149,44 @@ class Encoder:
         return rest
 
 
+def compress(text: bytes, level: int = 11) -> bytes:
+    """Return one zstd frame with this text, for a file that is not a payload.
+
+    Args:
+        text: the text.
+        level: zstd level.
+    """
+    encoder = Encoder(level)
+    return encoder.add(text) + encoder.finish()
+
+
 # -- reading
 
 
-def lines(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int) -> Iterator[bytes]:
-    """Yield the lines of a payload, without LF, as its bytes come in.
+def inflate(data: bytes, size: int) -> bytes:
+    """Return the text of one zstd frame.
 
-    That the bytes are the right ones is the business of who gives them (a CID names them); that they do no harm is
-    ours. What is wrong at the end of a payload shows only there, after lines were yielded.
+    Args:
+        data: the frame, and nothing after it.
+        size: bytes of the text; no more are inflated.
+
+    Raises:
+        FormatError: the frame is damaged, or its text has another size.
+    """
+    source = _Source([data], len(data))
+    if source.magic() != _MAGIC:
+        raise FormatError("not a zstd frame", expected=_MAGIC.hex(), found=data[:4].hex())
+    text = b"".join(_inflate_frame(source, size))
+    if len(text) != size or source.magic():
+        raise FormatError("a zstd frame of another size", expected=size, found=len(text))
+    return text
+
+
+def lines(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int) -> Iterator[bytes]:
+    """Yield the lines of a payload, without LF, while its bytes arrive.
+
+    The caller checks that the bytes are the right ones (by their CID); this function checks that they are harmless.
+    Damage at the end of a payload is found only there, after lines were yielded. Memory: one line, `PIECE` bytes.
 
     Args:
         chunks: the payload in pieces of any size.
@@ -140,47 +196,101 @@ def lines(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int)
         size: bytes that it must have.
 
     Raises:
-        FormatError: it is not the payload of that batch, or not one at all.
+        FormatError: it is not the payload of that batch, or not a payload, or larger than that of any batch.
     """
+    where = f"{log} batch {index}"
+    if raw > MAX_RAW_BYTES:
+        raise FormatError("too many bytes for a batch", expected=f"at most {MAX_RAW_BYTES}", found=raw, where=where)
     rest: list[bytes] = []  # of a line that has not ended
+    held = count = 0
     for piece in _inflate(_Source(chunks, size), log, index, raw):
         head, end, tail = piece.partition(b"\n")
         rest.append(head)
+        held += len(head)
+        if held > MAX_LINE_BYTES:
+            raise FormatError("a record is too long", expected=f"at most {MAX_LINE_BYTES} bytes", where=where)
         if not end:
             continue
-        yield b"".join(rest)
         *whole, last = tail.split(b"\n")
+        count += 1 + len(whole)
+        if count > MAX_RECORDS:
+            raise FormatError("too many records for a batch", expected=f"at most {MAX_RECORDS}", where=where)
+        yield b"".join(rest)
         yield from whole
-        rest = [last]
-    if any(rest):
-        raise FormatError("the last line of a payload has no end", expected="LF", where=f"{log} batch {index}")
+        rest, held = [last], len(last)
+    if held:
+        raise FormatError("the last line of a payload has no end", expected="LF", where=where)
 
 
-def _inflate(source: _Source, log: str, index: int, raw: int) -> Iterator[bytes]:
-    """Yield what is in the frames, in pieces of at most `PIECE` bytes and `raw` bytes in all."""
+def text(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int) -> bytes:
+    """Return all lines of a payload as one text, each ended by LF: faster than `lines`, and `raw` bytes of memory.
+
+    Args:
+        chunks: the payload in pieces of any size.
+        log: the log that it must belong to.
+        index: the batch that it must belong to.
+        raw: bytes that it must inflate to; the caller makes sure that there is memory for them.
+        size: bytes that it must have.
+
+    Raises:
+        FormatError: as for `lines`.
+    """
+    where = f"{log} batch {index}"
+    if raw > MAX_LINE_BYTES:
+        raise FormatError("too many bytes to hold", expected=f"at most {MAX_LINE_BYTES}", found=raw, where=where)
+    whole = b"".join(_inflate(_Source(chunks, size), log, index, raw, piece=raw + 1))
+    if raw > MAX_RECORDS and whole.count(b"\n") > MAX_RECORDS:
+        raise FormatError("too many records for a batch", expected=f"at most {MAX_RECORDS}", where=where)
+    if whole and not whole.endswith(b"\n"):
+        raise FormatError("the last line of a payload has no end", expected="LF", where=where)
+    return whole
+
+
+def _inflate(source: _Source, log: str, index: int, raw: int, *, piece: int = PIECE) -> Iterator[bytes]:
+    """Inflate the frames, in pieces of at most `piece` bytes and `raw` bytes in all."""
     _check_place(source, log, index)
     left = raw
-    while magic := source.magic():
-        if int.from_bytes(magic, "little") in _SKIPPABLE:
-            source.skip(int.from_bytes(source.exactly(4), "little"))
-        elif magic == _MAGIC:
-            for piece in _inflate_frame(source, left):
-                left -= len(piece)
-                yield piece
-        else:
-            raise FormatError("not a zstd frame", expected=_MAGIC.hex(), found=magic.hex(), where=source.where())
+    for inflated in _frames(source, raw, piece):
+        left -= len(inflated)
+        yield inflated
     if left:
         raise FormatError("a payload inflates to less than its manifest says", expected=raw, found=raw - left)
 
 
-def _inflate_frame(source: _Source, left: int) -> Iterator[bytes]:
-    """Yield one frame, whose magic number is read already; what comes behind it goes back to the source."""
+def frames(chunks: Iterable[bytes], *, raw: int, size: int) -> Iterator[bytes]:
+    """Inflate zstd frames, in pieces; skippable frames are passed over.
+
+    Args:
+        chunks: the frames in pieces of any size.
+        raw: bytes that they may inflate to at most.
+        size: bytes that they must have.
+
+    Raises:
+        FormatError: other bytes than frames, a damaged frame, or too many bytes.
+    """
+    yield from _frames(_Source(chunks, size), raw, PIECE)
+
+
+def _frames(source: _Source, left: int, piece: int) -> Iterator[bytes]:
+    while magic := source.magic():
+        if int.from_bytes(magic, "little") in _SKIPPABLE:
+            source.skip(int.from_bytes(source.exactly(4), "little"))
+        elif magic == _MAGIC:
+            for inflated in _inflate_frame(source, left, piece):
+                left -= len(inflated)
+                yield inflated
+        else:
+            raise FormatError("not a zstd frame", expected=_MAGIC.hex(), found=magic.hex(), where=source.where())
+
+
+def _inflate_frame(source: _Source, left: int, most: int = PIECE) -> Iterator[bytes]:
+    """Inflate one frame, whose magic number was read already; bytes after the frame are put back into the source."""
     zstd = _zstd()
     frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
     data = _MAGIC
     while not frame.eof:
         try:
-            piece: bytes = frame.decompress(data, max_length=min(PIECE, left + 1))
+            piece: bytes = frame.decompress(data, max_length=min(most, left + 1))
         except zstd.ZstdError as error:
             raise FormatError("a zstd frame is damaged, or needs a window over 8 MiB", where=source.where()) from error
         left -= len(piece)
@@ -197,12 +307,12 @@ def _check_place(source: _Source, log: str, index: int) -> None:
     length = int.from_bytes(head[4:], "little")
     if head[:4] == _PREFIX_MAGIC and length <= _MAX_PREFIX:
         head += source.exactly(length)
-    told, _ = open_prefix(head)
-    if (told.log, told.index) != (log, index):
+    place, _ = open_prefix(head)
+    if (place.log, place.index) != (log, index):
         raise FormatError(
             "the payload of another batch",
             expected=f"{log} batch {index}",
-            found=f"{told.log} batch {told.index}",
+            found=f"{place.log} batch {place.index}",
         )
 
 
@@ -217,11 +327,11 @@ class _Source:
         self._given = 0
 
     def where(self) -> str:
-        """Say where in the payload we are, to within a piece."""
+        """Name the place in the payload, to within a piece."""
         return f"byte {self._given}"
 
     def piece(self, what: str) -> bytes:
-        """Return the next bytes, of which there must be some."""
+        """Return the next bytes; raise `FormatError` if the payload has ended."""
         piece, self._ahead = self._ahead or next(self._pieces, b""), b""
         if not piece:
             raise FormatError(f"a payload ends in the middle of {what}", where=self.where())
@@ -229,12 +339,12 @@ class _Source:
         return piece
 
     def give_back(self, data: bytes) -> None:
-        """Put back what was too much of the last piece."""
+        """Put back the unused end of the last piece."""
         self._ahead = data + self._ahead
         self._given -= len(data)
 
     def exactly(self, count: int) -> bytes:
-        """Return so many bytes: few, for they are held."""
+        """Return exactly `count` bytes; they are held in memory, so `count` must be small."""
         data = b""
         while len(data) < count:
             data += self.piece("a head")
@@ -248,7 +358,7 @@ class _Source:
         return self.exactly(4) if self._ahead else b""
 
     def skip(self, count: int) -> None:
-        """Pass over so many bytes."""
+        """Pass over `count` bytes."""
         while count > 0:
             piece = self.piece("a skippable frame")
             self.give_back(piece[count:])
@@ -269,7 +379,7 @@ def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 
 def _zstd() -> ModuleType:
-    """Return the zstd of the standard library, or the same thing for Pythons before it had one."""
+    """Return the zstd of the standard library, or a compatible module for older Pythons."""
     if sys.version_info >= (3, 14):
         from compression import zstd
     else:

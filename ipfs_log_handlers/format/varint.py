@@ -1,6 +1,6 @@
-"""An unsigned varint: seven bits a byte, the lowest first, the top bit set on all bytes but the last.
+"""Read and write unsigned varints: seven bits a byte, the lowest first, the top bit set on all bytes but the last.
 
-CAR sections and dag-pb fields are measured in it. There is one spelling for each number: the shortest.
+CAR sections and dag-pb fields give their lengths in it. Each number has one spelling: the shortest.
 Spec: https://github.com/multiformats/unsigned-varint.
 """
 
@@ -11,6 +11,7 @@ from ipfs_log_handlers.errors import FormatError
 __all__ = ["MAX", "decode", "encode"]
 
 MAX = 2**63 - 1
+"""Largest number: nine bytes, as the specification allows."""
 
 
 def encode(number: int) -> bytes:
@@ -26,7 +27,7 @@ def encode(number: int) -> bytes:
 
 
 def decode(data: bytes, at: int) -> tuple[int, int]:
-    """Read a number at an offset; give it and the offset behind it."""
+    """Read the number at an offset; return it and the offset after it."""
     number = 0
     for offset, byte in enumerate(data[at : at + 9]):
         if byte < 0x80:

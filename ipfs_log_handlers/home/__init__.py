@@ -1,1 +1,1 @@
-"""A home directory: one module for each thing in it, and `disk` for what they all ask of the operating system."""
+"""Read and write the files of a home: one module for each kind of file, and `disk` for the operating system."""

@@ -1,62 +1,93 @@
-"""Where the files of batches lie, and how much space they take; what is in them is read by batches.py."""
+"""Find the files of batches and measure their size; batch_reader.py reads their content."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["BatchFiles"]
+from ipfs_log_handlers.home import disk
 
-_FILE: Final = re.compile(r"([0-9]{6,})\.car", re.ASCII)
-_PAYLOAD: Final = re.compile(r"([0-9]{6,})\.payload\.car", re.ASCII)
+__all__ = ["A_DIRECTORY", "BatchFiles"]
+
+_FILE: Final = re.compile(r"([0-9]{6}|[1-9][0-9]{6,})(\.payload)?\.car", re.ASCII)
+"""Name of a batch file or of an archive's blocks; a number of more than six digits has no zero in front."""
+_PACK: Final = re.compile(r"pack-(0|[1-9][0-9]{0,5})\.car", re.ASCII)
+"""Name of a pack: its number in its directory."""
+A_DIRECTORY: Final = 1000
+"""Batches in a directory."""
+_MAX_LOST_DIRECTORIES: Final = 10
+"""Directories that damage may have destroyed. A batch number that needs more is refused, to bound the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFiles:
-    """The directory of one log's batches, looked at from outside."""
+    """The directory of one log's batches, without the content of its files."""
 
     path: Path
     """`<home>/<subsystem>/batches`."""
 
+    def directory(self, index: int) -> Path:
+        """Return the path of the directory of a batch."""
+        return self.path / f"{index // A_DIRECTORY:03}"
+
     def file(self, index: int) -> Path:
-        """The file of a batch, there or not."""
-        return self.path / f"{index // 1000:03}" / f"{index:06}.car"
+        """Return the path of a batch's own file; the file need not exist."""
+        return self.directory(index) / f"{index:06}.car"
 
     def payload_file(self, index: int) -> Path:
-        """The file of an archive's blocks, there or not."""
+        """Return the path of the file with an archive's blocks; the file need not exist."""
         return self.file(index).with_suffix(".payload.car")
 
-    def files(self, index: int) -> list[Path]:
-        """The file of a batch, there or not, and that of its archive where one is there."""
-        beside = self.payload_file(index)
-        return [self.file(index), *([beside] if beside.exists() else [])]
+    def pack_file(self, index: int, pack: int) -> Path:
+        """Return the path of a pack.
 
-    def indexes(self) -> list[int]:
-        """The batches that have a file, in order, whatever the head says."""
-        return self._numbers(_FILE, self.file)
+        Args:
+            index: number of any batch in the pack.
+            pack: number of the pack in its directory.
+        """
+        return self.directory(index) / f"pack-{pack}.car"
 
-    def payloads(self) -> list[int]:
-        """The batches whose archive has a file, in order."""
-        return self._numbers(_PAYLOAD, self.payload_file)
+    def packs(self, directory: str) -> list[int]:
+        """List the numbers of the packs in a directory."""
+        matches = (_PACK.fullmatch(name) for name in disk.names(self.path / directory))
+        return sorted(int(match[1]) for match in matches if match)
 
-    def _numbers(self, names: re.Pattern[str], file: Callable[[int], Path]) -> list[int]:
-        found: list[int] = []
-        for directory in self.entries(self.path):
-            found += [
-                int(match[1])
-                for entry in self.entries(directory)
-                if (match := names.fullmatch(entry.name)) and file(int(match[1])) == entry
-            ]
-        return sorted(found)
+    def own_files(self) -> list[int]:
+        """List the batches that have a file of their own, in order, independent of the head."""
+        return sorted(number for directory in self.directories() for number in self._numbers(directory, ""))
 
-    @staticmethod
-    def entries(path: Path) -> list[Path]:
-        """What is in a directory; nothing where there is none."""
-        with suppress(FileNotFoundError, NotADirectoryError):
-            return [path / name for name in os.listdir(path)]
-        return []
+    def credible_end(self) -> int:
+        """Return the first batch number that is too high for a log with these directories."""
+        return (len(self.directories()) + _MAX_LOST_DIRECTORIES) * A_DIRECTORY
+
+    def can_hold(self, index: int) -> bool:
+        """Return whether the log has enough directories for this batch number; damage may have destroyed a few."""
+        lost = index // A_DIRECTORY - _MAX_LOST_DIRECTORIES
+        return lost < 0 or lost < len(self.directories())
+
+    def is_empty(self) -> bool:
+        """Return whether there is no batch; the search stops at the first directory that has one."""
+        return not any(self._numbers(directory, "") or self.packs(directory) for directory in self.directories())
+
+    def files_from(self, index: int) -> list[Path]:
+        """List the files of the batches from number `index` on; directories with only earlier batches are not read."""
+        numbers = [
+            (number, kind)
+            for directory in self.directories()
+            if int(directory) >= index // A_DIRECTORY
+            for kind in ("", ".payload")
+            for number in self._numbers(directory, kind)
+        ]
+        return [self.directory(number) / f"{number:06}{kind}.car" for number, kind in numbers if number >= index]
+
+    def directories(self) -> list[str]:
+        """List the names of the directories with batches."""
+        return [name for name in disk.names(self.path) if name.isdecimal() and name.isascii()]
+
+    def _numbers(self, directory: str, kind: str) -> list[int]:
+        """List the batches that have a file of a kind in a directory; a file in a wrong directory is ignored."""
+        matches = (_FILE.fullmatch(name) for name in disk.names(self.path / directory))
+        numbers = [int(match[1]) for match in matches if match and (match[2] or "") == kind]
+        return [number for number in numbers if f"{number // A_DIRECTORY:03}" == directory]

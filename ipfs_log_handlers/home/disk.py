@@ -1,248 +1,195 @@
-"""Everything a home asks of the operating system: create, write, sync, rename, lock, and what a fork does to it.
+"""Write, sync, rename and link the files of a home; the door to all files of a home.
 
-No other module calls `fsync`, `rename` or `flock`. Two rules of forks live here (docs/home.md 15): a child's `LOCK_UN`
-would free its parent's lock, and a child that keeps a locked descriptor would hold the lock after its parent's death.
-So `open` + `flock` run under a mutex that the before-fork hook takes, and the child *closes* every locked descriptor
-it inherited, without unlocking.
+No other module calls `open`, `fsync`, `rename`, `link`, `unlink` or `flock` for a file of a home
+(`home/test_disk.py::test_no_other_module_touches_the_files_of_a_home`), but those whose functions can be called here:
+`paths.py`, which looks at, opens and reads them, `directories.py` and `new_files.py`, which make them, and
+`locked_files.py`, which locks them; and `volume.py`, which measures. All others call `disk`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import re
-import stat
-import sys
-from collections.abc import Iterator
-from io import FileIO
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.native import RLock
+from ipfs_log_handlers.home.directories import check_owner, ensure_directory, sync_directory
+from ipfs_log_handlers.home.locked_files import (
+    check_ours,
+    close_locked,
+    close_ours,
+    identity_of,
+    open_append,
+    open_locked,
+    same_file,
+    take_lock,
+)
+from ipfs_log_handlers.home.new_files import make_files, new_file, write_all
+from ipfs_log_handlers.home.paths import (
+    WrongFileError,
+    add_root,
+    at,
+    exists,
+    file_names,
+    is_directory,
+    move_away,
+    names,
+    open_directory,
+    open_file,
+    open_listing,
+    read,
+    read_beginning,
+    status,
+    stream,
+)
 
 __all__ = [
     "NO_ROOM",
-    "allocated",
+    "WrongFileError",
+    "add_root",
     "check_owner",
     "close_locked",
+    "copy_part",
     "cut",
     "ensure_directory",
-    "free_bytes",
-    "machine_id",
-    "network_mount",
+    "exists",
+    "file_names",
+    "is_directory",
+    "link",
+    "make_files",
+    "move_away",
+    "names",
     "new_file",
+    "next_data",
     "open_append",
+    "open_directory",
+    "open_file",
+    "open_listing",
     "open_locked",
+    "overwrite",
     "read",
+    "read_beginning",
     "remove",
+    "remove_directory",
+    "rename",
     "replace",
     "same_file",
+    "status",
     "stream",
     "sweep",
     "sync_data",
     "sync_directory",
     "take_lock",
+    "truncate",
     "write_all",
     "write_new",
 ]
 
 NO_ROOM: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 """Error numbers that mean that the disk, or this user's share of it, is full."""
-_OPEN: Final = os.O_CLOEXEC | os.O_NOFOLLOW
-_NETWORK: Final = frozenset(
-    ("9p", "afs", "beegfs", "ceph", "cifs", "fuse", "lustre", "ncpfs", "nfs", "nfs4", "smb", "smb2", "smb3", "smbfs")
-)
-
-_mutex = RLock()
-_locked: dict[int, tuple[int, int]] = {}
-"""Descriptors that carry a lock, with device and inode: closed in a child, if they are still that file."""
+_COPY_BYTES: Final = 1 << 20
+"""Bytes that are copied at once."""
 
 
-def open_locked(path: Path, flags: int, *, create: bool = False) -> int | None:
-    """Open a file and lock it whole, for as long as the descriptor is open in this process.
+def write_new(path: Path, chunks: Iterable[bytes] | Callable[[int], bytes]) -> int:
+    """Write a new file and sync its data and size; an older file of that name is removed first.
 
-    Returns:
-        A descriptor for `close_locked`, or `None` when another process (or descriptor) holds the lock.
-
-    Raises:
-        OSError: the file cannot be opened; a symbolic link is never followed.
-    """
-    with _mutex:
-        descriptor = new_file(path, flags) if create else os.open(path, flags | _OPEN)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _locked[descriptor] = _identity(descriptor)
-        except BaseException as error:
-            os.close(descriptor)
-            if isinstance(error, OSError) and error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                return None
-            raise
-        return descriptor
-
-
-def take_lock(path: Path) -> int | None:
-    """Lock the file at `path`, made when it is not there; only if the locked file is still the one at that path."""
-    descriptor = open_locked(path, os.O_RDWR, create=True)
-    if descriptor is not None and not same_file(descriptor, path):
-        close_locked(descriptor)
-        return None
-    return descriptor
-
-
-def close_locked(descriptor: int) -> None:
-    """Close a descriptor of `open_locked`; the lock goes with it."""
-    with _mutex:
-        known = _locked.pop(descriptor, None)
-        with contextlib.suppress(OSError):
-            if known is not None and _identity(descriptor) == known:
-                os.close(descriptor)
-
-
-def same_file(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one that stands at `path`."""
-    try:
-        here = os.stat(path, follow_symlinks=False)
-        return _identity(descriptor) == (here.st_dev, here.st_ino)
-    except OSError:
-        return False
-
-
-def _identity(descriptor: int) -> tuple[int, int]:
-    status = os.fstat(descriptor)
-    return status.st_dev, status.st_ino
-
-
-def _before_fork() -> None:
-    _mutex.acquire()
-
-
-def _after_fork_in_parent() -> None:
-    with contextlib.suppress(RuntimeError):  # this module came in between the hooks before the fork and these
-        _mutex.release()
-
-
-def _after_fork_in_child() -> None:
-    global _mutex  # noqa: PLW0603 - the parent's threads, which might hold it, are not here
-    _mutex = RLock()
-    for descriptor, known in list(_locked.items()):
-        with contextlib.suppress(OSError):
-            if _identity(descriptor) == known:
-                os.close(descriptor)
-    _locked.clear()
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-
-def ensure_directory(path: Path, *, sync: bool = False) -> None:
-    """Make a directory for this user alone, or check that the one there is one.
+    If a step fails, no file is left at `path`, and no sync is tried again on the same file.
 
     Args:
-        path: the directory; what is missing above it is made too, and synced.
-        sync: let the directory itself survive a power cut, also when somebody else made it who did not care.
-
-    Raises:
-        HomeError: it belongs to somebody else, or is a link or a file.
-        OSError: it cannot be made.
-    """
-    above = [] if path.parent.exists() else [each for each in path.parents if not each.exists()]
-    made = False
-    with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
-        made = True
-    status = check_owner(path)
-    if status.st_mode & 0o077 or (made and stat.S_IMODE(status.st_mode) != 0o700):  # a umask may have taken from it
-        path.chmod(0o700)
-    for each in [path, *above] if sync else above:
-        sync_directory(each.parent)
-
-
-def check_owner(path: Path) -> os.stat_result:
-    """The status of a directory of this user's.
-
-    Raises:
-        HomeError: it belongs to somebody else, or is a link or a file.
-        OSError: it is not there.
-    """
-    status = os.stat(path, follow_symlinks=False)
-    if not stat.S_ISDIR(status.st_mode):
-        raise HomeError("not a directory of its own", where=path, hint="No link is followed: name the directory.")
-    if status.st_uid != os.geteuid():
-        raise HomeError(
-            "a directory of another user",
-            where=path,
-            expected=f"owner {os.geteuid()}",
-            found=status.st_uid,
-            hint="Name a home of your own with home= or IPFS_LOGS_HOME.",
-        )
-    return status
-
-
-def new_file(path: Path, flags: int) -> int:
-    """Open a file for this user alone, whatever the umask; it is made where it is not there. No link is followed."""
-    descriptor = os.open(path, flags | os.O_CREAT | _OPEN, 0o600)
-    try:
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-            os.fchmod(descriptor, 0o600)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def open_append(path: Path) -> int | None:
-    """A new file, locked, to which this process alone will append; `None` if somebody locked it first."""
-    return open_locked(path, os.O_WRONLY | os.O_APPEND | os.O_EXCL, create=True)
-
-
-def write_new(path: Path, chunks: Iterator[bytes] | list[bytes]) -> int:
-    """Write a file from nothing and sync it, data and size; an older one of that name is replaced.
+        path: the file.
+        chunks: its content, in pieces; or a function that gets the descriptor of the new file and returns the content.
 
     Returns:
-        Its size in bytes. When any step fails nothing is left at `path` and no sync is tried again on the same file.
+        Bytes of the file.
     """
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    remove(path)
     descriptor = new_file(path, os.O_WRONLY | os.O_EXCL)
+    identity = identity_of(descriptor)
     try:
         size = 0
-        for chunk in chunks:
+        for chunk in [chunks(descriptor)] if callable(chunks) else chunks:
+            check_ours(descriptor, identity)
             size += write_all(descriptor, chunk)
         os.fsync(descriptor)
+        check_ours(descriptor, identity)
     except BaseException:
-        os.close(descriptor)
+        close_ours(descriptor, identity)
         with contextlib.suppress(OSError):
-            path.unlink()
+            remove(path)
         raise
     os.close(descriptor)
     return size
 
 
-def write_all(descriptor: int, data: bytes) -> int:
-    """Write all of it, however many calls that takes; its length."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    return len(data)
+def copy_part(source: int, start: int, end: int, path: Path) -> None:
+    """Write the bytes `start` to `end` of an open file to a new file, synced; holes stay holes and take no space.
+
+    If a step fails, no file is left at `path`.
+    """
+    remove(path)
+    descriptor = new_file(path, os.O_WRONLY | os.O_EXCL)
+    try:
+        offset = start
+        while offset < end:
+            data = min(next_data(source, offset), end)
+            piece = os.pread(source, min(_COPY_BYTES, end - data), data)
+            os.lseek(descriptor, data - start, os.SEEK_SET)
+            write_all(descriptor, piece)
+            offset = data + len(piece)
+            if not piece:
+                break
+        os.ftruncate(descriptor, offset - start)
+        os.fsync(descriptor)
+    except BaseException:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            remove(path)
+        raise
+    os.close(descriptor)
 
 
-def replace(path: Path, data: bytes | Iterator[bytes], *, sync: bool = True) -> None:
-    """Put a whole file, or the pieces of one, in the place of another in one step; `sync`: it survives a power cut."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+def truncate(descriptor: int, size: int) -> None:
+    """Shorten an open file, or lengthen it by a hole. Not synced."""
+    os.ftruncate(descriptor, size)
+
+
+def overwrite(descriptor: int, data: bytes) -> None:
+    """Replace the content of a small open file in place. Not synced, and not in one step."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, data, 0)
+
+
+def replace(
+    path: Path,
+    data: bytes | Iterator[bytes] | Callable[[int], bytes],
+    *,
+    sync: bool = True,
+    beside: Path | None = None,
+) -> None:
+    """Replace a file in one step: after a crash either the old or the new content is there.
+
+    Args:
+        path: the file; it need not exist.
+        data: the new content, whole or in pieces; or a function, as for `write_new`.
+        sync: let the new content survive a power cut on return.
+        beside: a file on the same disk; the `.tmp` file is written in its directory. `None`: `path`.
+    """
+    beside = path if beside is None else beside
+    fresh = beside.with_name(f"{beside.name}.{os.getpid()}.tmp")
     try:
         if sync:
             write_new(fresh, [data] if isinstance(data, bytes) else data)
         else:
             descriptor = new_file(fresh, os.O_WRONLY | os.O_TRUNC)
             try:
-                write_all(descriptor, data if isinstance(data, bytes) else b"".join(data))
+                pieces = [data(descriptor)] if callable(data) else [data] if isinstance(data, bytes) else data
+                write_all(descriptor, b"".join(pieces))
             finally:
                 os.close(descriptor)
-        os.rename(fresh, path)
+        rename(fresh, path)
     except BaseException:
         with contextlib.suppress(OSError):
             remove(fresh)
@@ -251,9 +198,31 @@ def replace(path: Path, data: bytes | Iterator[bytes], *, sync: bool = True) -> 
         sync_directory(path.parent)
 
 
+def rename(path: Path, to: Path) -> None:
+    """Rename a file or directory; an existing file with the new name is replaced. Not synced."""
+    with at(path) as (name, above), at(to) as (other_name, other_above):
+        try:
+            os.rename(name, other_name, src_dir_fd=above, dst_dir_fd=other_above)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path), None, os.fspath(to)) from error
+
+
+def link(path: Path, to: Path) -> None:
+    """Give a file a second name, not synced.
+
+    Raises:
+        FileExistsError: the name exists already.
+    """
+    with at(path) as (name, above), at(to) as (other_name, other_above):
+        try:
+            os.link(name, other_name, src_dir_fd=above, dst_dir_fd=other_above, follow_symlinks=False)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, os.fspath(path), None, os.fspath(to)) from error
+
+
 def cut(path: Path, size: int) -> None:
-    """Cut a file off, synced: what is left of it needs no new room."""
-    descriptor = os.open(path, os.O_WRONLY | _OPEN)
+    """Shorten a file, synced; this needs no new space."""
+    descriptor = open_file(path, os.O_WRONLY)
     try:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
@@ -261,114 +230,47 @@ def cut(path: Path, size: int) -> None:
         os.close(descriptor)
 
 
-def read(path: Path, most: int = 64 << 20) -> bytes:
-    """The content of a small file, without a link being followed.
+def next_data(descriptor: int, offset: int) -> int:
+    """Find the first byte at or after an offset that is not in a hole of a sparse file; else the end of the file.
 
-    Not through a buffered stream: a fork while one is held would leave its lock locked in the child.
-
-    Raises:
-        OSError: it cannot be read; `FileNotFoundError` when it is not there.
+    If the file system cannot distinguish holes from zeros, the result is the offset itself.
     """
-    descriptor = os.open(path, os.O_RDONLY | _OPEN)
+    seek_data = getattr(os, "SEEK_DATA", None)
+    if seek_data is None:
+        return offset
+    size = os.fstat(descriptor).st_size  # before the call, because bytes that are appended later are not a hole
     try:
-        parts: list[bytes] = []
-        while most > 0 and (part := os.read(descriptor, min(most, 1 << 20))):
-            parts.append(part)
-            most -= len(part)
-        return b"".join(parts)
-    finally:
-        os.close(descriptor)
-
-
-def stream(path: Path) -> FileIO:
-    """Open a file to be read from front to back, unbuffered, without a link being followed.
-
-    Raises:
-        OSError: it cannot be opened; `FileNotFoundError` when it is not there.
-    """
-    return FileIO(path, "rb", opener=lambda name, flags: os.open(name, flags | _OPEN))
+        return os.lseek(descriptor, offset, seek_data)
+    except OSError as error:
+        return max(offset, size) if error.errno == errno.ENXIO else offset
 
 
 def remove(path: Path) -> None:
-    """Unlink a file if it is there."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
+    """Unlink a file if it exists; of a symbolic link, the link itself is removed."""
+    with contextlib.suppress(FileNotFoundError), at(path) as (name, above):
+        os.unlink(name, dir_fd=above)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove an empty directory if it exists; a link is not removed.
+
+    Raises:
+        OSError: it is not empty, or not a directory.
+    """
+    with contextlib.suppress(FileNotFoundError), at(path) as (name, above):
+        os.rmdir(name, dir_fd=above)
 
 
 def sweep(path: Path) -> None:
-    """Remove what a process left of a `replace` when it was killed; only where nobody else writes now.
+    """Remove the temporary files that a killed process left in `replace`; call this only while no other process writes.
 
-    Behind a link nothing is ours.
+    A directory that is a link is not changed.
     """
-    if path.is_symlink():
-        return
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        for name in os.listdir(path):
-            if name.endswith(".tmp"):
-                remove(path / name)
-
-
-def sync_directory(path: Path) -> None:
-    """Make creations, renames and removals in a directory survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    for name in names(path):
+        if name.endswith(".tmp"):
+            remove(path / name)
 
 
 def sync_data(descriptor: int) -> None:
-    """Make the bytes of an open file survive a power cut."""
+    """Sync the bytes of an open file, so that they survive a power cut."""
     getattr(os, "fdatasync", os.fsync)(descriptor)
-
-
-def allocated(path: Path) -> int:
-    """Bytes that the files under a directory take on the disk."""
-    total = 0
-    try:
-        entries = list(os.scandir(path))
-    except OSError:
-        return 0
-    for entry in entries:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            continue
-        total += allocated(Path(entry.path)) if stat.S_ISDIR(status.st_mode) else status.st_blocks * 512
-    return total
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write on the disk of `path`."""
-    status = os.statvfs(path)
-    return status.f_bavail * status.f_frsize
-
-
-def machine_id() -> str:
-    """What tells this machine from another; empty where nothing does."""
-    for name in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
-        with contextlib.suppress(OSError):
-            return read(Path(name), 256).decode("ascii", "replace").strip()[:64]
-    return ""
-
-
-def network_mount(path: Path) -> str | None:
-    """The kind of network or FUSE mount that `path` lies on, where locks cannot be trusted; `None` on a local disk."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        mounts = read(Path("/proc/self/mountinfo")).decode("utf-8", "surrogateescape").splitlines()
-    except OSError:
-        return None
-    best, kind = "", ""
-    where = os.path.realpath(path)
-    for mount in mounts:
-        left, _, right = mount.partition(" - ")
-        point = _ESCAPED.sub(lambda match: chr(int(match[1], 8)), left.split(" ")[4])
-        if len(point) >= len(best) and (where == point or where.startswith(point.rstrip("/") + "/")):
-            best, kind = point, right.split(" ")[0]
-    return kind if kind in _NETWORK or kind.startswith("fuse.") else None
-
-
-_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
-"""How mountinfo writes space, tab, LF and backslash in a path."""

@@ -1,4 +1,4 @@
-"""The keeper's lock: one process of all that share a home seals and ships. Its file says which."""
+"""Take the keeper's lock: of all processes that share a home, only one seals and ships. The file names this process."""
 
 from __future__ import annotations
 
@@ -9,59 +9,86 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-from ipfs_log_handlers.home import disk
-from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.errors import HomeError
+from ipfs_log_handlers.home import disk, reserve
+from ipfs_log_handlers.home.layout import HomeDir
 
-__all__ = ["KeeperLock", "holder", "take"]
+__all__ = ["KeeperLock", "LostLockError", "holder", "take", "take_or_explain"]
+
+
+class LostLockError(Exception):
+    """Another process has become the keeper: this one does not use its next batch number, and stops."""
+
+
+_MAX_LOCK_BYTES = 4096
+"""Bytes of the file: a host and a pid."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeeperLock:
-    """The lock, held."""
+    """The lock while this process holds it."""
 
-    home: Home
-    """Whose."""
+    home: HomeDir
+    """The home."""
     descriptor: int
-    """Open and locked."""
+    """Descriptor of the open, locked file."""
 
     def holds(self) -> bool:
-        """Whether the locked file is still the one in the home (docs/home.md 9)."""
+        """Return whether the locked file is still the lock file of the home (docs/home.md 9)."""
         return disk.same_file(self.descriptor, self.home.lock)
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock: then this process is not the keeper any more."""
         disk.close_locked(self.descriptor)
 
 
-def take(home: Home) -> KeeperLock | None:
-    """Become the keeper, or `None` while somebody else is.
+def take(home: HomeDir) -> KeeperLock | None:
+    """Become the keeper; return `None` while another process is the keeper.
 
     Raises:
         HomeError: the home cannot be used.
         OSError: the lock's file cannot be opened.
     """
-    disk.ensure_directory(home.path, sync=True)  # what a keeper signs there must not vanish with it
-    descriptor = disk.take_lock(home.lock)
+    home.make(sync=True)  # a power cut must not remove a home that has signed batches
+    descriptor = reserve.with_reserve(home.reserve, lambda: disk.take_lock(home.lock))
     if descriptor is None:
         return None
-    who = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+    keeper = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
     with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, who, 0)
+        disk.overwrite(descriptor, keeper)
     return KeeperLock(home, descriptor)
 
 
-def holder(home: Home) -> dict[str, Any] | None:
-    """`{host, pid}` of the keeper that is alive now; `None` when there is none. Takes the lock for a moment."""
+def take_or_explain(home: HomeDir, hint: str) -> KeeperLock:
+    """Become the keeper, for work during which no other process may be the keeper.
+
+    Args:
+        home: the home.
+        hint: the next step if another process is the keeper, for the error.
+
+    Raises:
+        HomeError: another process is the keeper; the error names it. Or the home cannot be used.
+        OSError: the lock's file cannot be opened.
+    """
+    held = take(home)
+    if held is None:
+        keeper = holder(home) or {"pid": "unknown", "host": "an unknown host"}
+        pid, host = keeper["pid"], keeper["host"]
+        raise HomeError(f"process {pid} on {host} is the keeper of this home", where=home.path, hint=hint)
+    return held
+
+
+def holder(home: HomeDir) -> dict[str, Any] | None:
+    """Return `{host, pid}` of the current keeper; `None` without a keeper. Takes the lock for a moment."""
     try:
         descriptor = disk.open_locked(home.lock, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, disk.WrongFileError):
         return None
     if descriptor is not None:
         disk.close_locked(descriptor)
         return None
     try:
-        found = json.loads(disk.read(home.lock))
-        return {"host": str(found.get("host", "")), "pid": int(found.get("pid", 0))}
+        keeper = json.loads(disk.read(home.lock, _MAX_LOCK_BYTES))
+        return {"host": str(keeper.get("host", "")), "pid": int(keeper.get("pid", 0))}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {"host": "", "pid": 0}  # the lock is held: there is a keeper, and its file is being written

@@ -1,43 +1,35 @@
-"""The quarantine: what was damaged, kept: bytes of a segment that the head passes, files that a repair replaces."""
+"""Keep damaged bytes in the quarantine: bytes of a segment, and files that a repair replaces."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from itertools import count as numbers
 from pathlib import Path
 
 from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.home.segments import SegmentName
 
-__all__ = ["count", "keep", "listing", "pieces", "put"]
+__all__ = ["count", "keep", "keep_bytes", "listing", "put", "spans"]
 
 
 def put(directory: Path, segment: SegmentName, descriptor: int, start: int, end: int) -> Path:
     """Copy the bytes `start` to `end` of a segment to `<segment>.<start>`, synced.
 
-    A crash before the head passes them leaves a copy that the next keeper writes again, the same bytes.
+    After a crash before the head counts them as consumed, the next keeper writes the same copy again.
     """
     disk.ensure_directory(directory)
     path = directory / f"{segment}.{start}"
-    disk.write_new(path, _pieces(descriptor, start, end))
+    disk.copy_part(descriptor, start, end, path)
     disk.sync_directory(directory)
     return path
 
 
-def _pieces(descriptor: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end and (piece := os.pread(descriptor, min(1 << 20, end - start), start)):
-        yield piece
-        start += len(piece)
-
-
 def keep(directory: Path, path: Path) -> Path:
-    """Give a damaged file a second name, `<name>.<n>`, before something else takes its place; the new name."""
+    """Give a damaged file a second name, `<name>.<n>`, before it is replaced; return the new name."""
     disk.ensure_directory(directory)
     for number in numbers():
         kept = directory / f"{path.name}.{number}"
         try:
-            os.link(path, kept, follow_symlinks=False)
+            disk.link(path, kept)
         except FileExistsError:
             continue
         break
@@ -45,20 +37,26 @@ def keep(directory: Path, path: Path) -> Path:
     return kept
 
 
+def keep_bytes(directory: Path, name: str, data: bytes) -> Path:
+    """Write damaged bytes that are a part of a larger file to `<name>.<n>`, synced; return the path."""
+    disk.ensure_directory(directory)
+    kept = next(path for number in numbers() if not disk.exists(path := directory / f"{name}.{number}"))
+    disk.write_new(kept, [data])
+    disk.sync_directory(directory)
+    return kept
+
+
 def listing(directory: Path) -> list[str]:
-    """Names of the damaged pieces in the quarantine."""
-    try:
-        return sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
+    """List the names of the damaged spans and replaced files in the quarantine."""
+    return sorted(disk.names(directory))
 
 
 def count(directory: Path) -> int:
-    """Damaged pieces in the quarantine, and files that a repair has replaced."""
+    """Count the damaged spans in the quarantine, and the files that a repair has replaced."""
     return len(listing(directory))
 
 
-def pieces(directory: Path) -> int:
-    """The damaged pieces of segments alone: what `put` has kept."""
+def spans(directory: Path) -> int:
+    """Count the damaged spans of segments that `put` has kept; files that a repair replaced are not counted."""
     names = (name.rpartition(".") for name in listing(directory))
     return sum(start.isdecimal() and SegmentName.parse(f"{segment}.seg") is not None for segment, _, start in names)

@@ -1,8 +1,11 @@
-"""Segments: the append-only files of the spool, each written by one process and read by the keeper.
+"""Read and write segments: the append-only files of the spool, each written by one process and read by the keeper.
 
-A segment is made as `<writer>-<n>.tmp`, locked, given its header line, renamed to `.seg` (docs/home.md 1): under its
-own name from the start, a keeper could lock and unlink it before its writer does. Only its creator appends; whoever
-adopts it never appends or truncates. What the first line does not tell is not known about it.
+A segment is made as `<writer>-<n>.tmp`, locked, given its header line, and renamed to `.seg` (docs/home.md 1): if it
+had its final name from the start, a keeper could lock and unlink it before its writer locks it. Only its creator
+appends to it; a keeper that adopts it never appends or truncates. The first line of a segment contains its metadata.
+
+The segments of a subsystem are numbered in the order in which they are made, because a clock may be set back. The file
+`order` beside the spool counts them: each new segment appends one byte, and the length of the file is its number.
 """
 
 from __future__ import annotations
@@ -11,35 +14,55 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import line
-from ipfs_log_handlers.home import disk
+from ipfs_log_handlers.home import disk, file_identity
+from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 
-__all__ = ["Header", "Piece", "Segment", "SegmentName", "create", "listing", "read", "read_header", "sweep"]
+__all__ = [
+    "MAX_BYTES",
+    "Header",
+    "Segment",
+    "SegmentName",
+    "Span",
+    "create",
+    "is_copy",
+    "listing",
+    "newest_header",
+    "open_segment",
+    "read",
+    "read_header",
+    "read_headers",
+    "sweep",
+]
 
 _NAME: Final = re.compile(r"([0-9a-f]{16})-([0-9]{1,12})\.seg", re.ASCII)
-_LONGEST_LINE: Final = 128 << 20
-_SWEPT_AT_MOST: Final = 10
+_SEARCH_BYTES: Final = 1 << 20
+"""Bytes that are read at once during the search for a line after damage."""
+MAX_BYTES: Final = 256 << 20
+"""Largest number of bytes of a segment: a writer begins the next one at 8 MiB, and a record has at most 64 MiB."""
+_MAX_TRIES: Final = 10
+"""Largest number of tries to make a segment: a keeper may remove its file before it is locked."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class SegmentName:
-    """Which segment: `<writer>-<number>`."""
+    """The name of a segment: `<writer>-<number>`."""
 
     writer: str
-    """Sixteen hex digits, drawn by the process that writes it."""
+    """Sixteen random hex digits, chosen by the process that writes it."""
     number: int
-    """Counts up per writer and subsystem; compared as a number."""
+    """Counts up for each writer and subsystem; compared as a number."""
 
     @classmethod
     def parse(cls, file_name: str) -> SegmentName | None:
-        """The name in `<writer>-<n>.seg`; `None` for any other file."""
+        """Parse a file name `<writer>-<n>.seg`; return `None` for any other file."""
         match = _NAME.fullmatch(file_name)
         return cls(match[1], int(match[2])) if match else None
 
@@ -54,7 +77,7 @@ class SegmentName:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The first line of a segment: who writes it and under which policy; never a secret."""
+    """The first line of a segment: its writer and its policy; never a secret."""
 
     writer: str
     """Sixteen hex digits."""
@@ -63,21 +86,24 @@ class Header:
     host: str
     """Name of the machine or container."""
     pid: int
-    """Process, as it sees itself."""
+    """Process number, in its own namespace."""
     started: str
-    """When the segment was made, RFC 3339."""
+    """Time at which the segment was made, RFC 3339; only for people, because a clock may be set back."""
     settings: Mapping[str, Any]
     """Batch policy and store addresses."""
+    order: int = 0
+    """Number of the segment among all segments of its subsystem, in the order in which they were made."""
 
     def __post_init__(self) -> None:
         texts = (self.writer, self.subsystem, self.host, self.started)
-        if not all(isinstance(each, str) for each in texts) or type(self.pid) is not int:
-            raise FormatError("a header whose members have other types", found=repr((texts, self.pid))[:200])
+        numbers = (self.pid, self.order)
+        if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+            raise FormatError("a member of the header has a wrong type", found=repr((*texts, *numbers))[:200])
         if not isinstance(self.settings, Mapping):
             raise FormatError("a header without settings", found=type(self.settings).__name__)
 
     def encode(self) -> bytes:
-        """The line, with its LF."""
+        """Return the header line, with its LF."""
         members = {"v": 1, **{name: getattr(self, name) for name in self.__slots__}}
         return line.header(json.dumps(members, separators=(",", ":")).encode())
 
@@ -86,7 +112,7 @@ class Header:
         """Parse the JSON of a header line.
 
         Raises:
-            FormatError: it is not one, or of a version this release does not know.
+            FormatError: it is not a header, or of a version that this release does not know.
         """
         try:
             members = json.loads(raw)
@@ -100,12 +126,21 @@ class Header:
             raise FormatError("not the header of a segment", found=repr(raw[:80])) from error
 
 
+def newest_header(headers: Iterable[Header]) -> Header | None:
+    """Find the header of the segment that was made last; of equal numbers, use the last one given."""
+    newest: Header | None = None
+    for header in headers:
+        if newest is None or header.order >= newest.order:
+            newest = header
+    return newest
+
+
 @dataclass(slots=True)
 class Segment:
     """A segment that this process appends to. The writer's lock guards it."""
 
     name: SegmentName
-    """Which."""
+    """Name of the segment."""
     path: Path
     """Its file."""
     descriptor: int
@@ -113,18 +148,32 @@ class Segment:
     size: int
     """Bytes that were appended, header included."""
     identity: tuple[int, int]
-    """Device and inode, to notice a descriptor that was closed under us (docs/home.md 6)."""
+    """Device and inode, to notice a descriptor that the program has closed (docs/home.md 6)."""
 
     def intact(self) -> bool:
-        """Whether the descriptor is still this segment, and the segment still has a name."""
+        """Return whether the descriptor is still this segment, and the segment still has a name."""
         try:
             status = os.fstat(self.descriptor)
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self.identity and status.st_nlink > 0
 
+    def lines_after(self, offset: int) -> int:
+        """Count the lines from an offset on, by the file's name, because the descriptor may now be another file."""
+        try:
+            descriptor = disk.open_file(self.path)
+        except OSError:
+            return 0
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != self.identity:
+                return 0
+            return os.pread(descriptor, max(0, self.size - offset), offset).count(b"\n")
+        finally:
+            os.close(descriptor)
+
     def close(self) -> None:
-        """Close it for good; the lock goes, and the keeper may adopt what is not yet consumed."""
+        """Close it finally; this releases the lock, and the keeper may adopt the lines that are not consumed."""
         disk.close_locked(self.descriptor)
 
 
@@ -132,37 +181,39 @@ def create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
     """Make the next segment of a writer.
 
     Args:
-        spool: the directory; made with its parents if it is not there.
-        header: its first line.
+        spool: the directory; made with its parents if it is missing.
+        header: its first line; this function sets its `order`.
         number: its number.
-        sync: let it survive a power cut before the first record is promised to.
+        sync: sync it, so that it survives a power cut before its first record.
 
     Raises:
-        OSError: it cannot be made; nothing is left behind that a reader would take for a segment.
+        OSError: it cannot be made; no file is left that a reader would treat as a segment.
     """
-    for _ in range(_SWEPT_AT_MOST):
-        # A keeper of another process may take the file for a leftover between its creation and its lock.
+    for _ in range(_MAX_TRIES):
+        # Between creation and lock, a keeper of another process may treat the file as a leftover.
         with suppress(BlockingIOError, FileNotFoundError):
             return _create(spool, header, number, sync=sync)
     return _create(spool, header, number, sync=sync)
 
 
 def _create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
-    for directory in (spool.parent.parent, spool.parent, spool):
+    HomeDir(spool.parent.parent).make(sync=sync)
+    for directory in (spool.parent, spool):
         disk.ensure_directory(directory, sync=sync)
     name = SegmentName(header.writer, number)
     path = spool / name.file_name
+    header = replace(header, order=_next_order(spool))
     fresh = path.with_suffix(".tmp")
     descriptor = disk.open_append(fresh)
     if descriptor is None:
-        raise OSError(errno.EAGAIN, "somebody locked a segment as it was made", os.fspath(fresh))
+        raise OSError(errno.EAGAIN, "another process holds the lock of a new segment", os.fspath(fresh))
     try:
         first = header.encode()
         if os.write(descriptor, first) != len(first):
             raise OSError(errno.ENOSPC, "no room for the header of a segment", os.fspath(fresh))
         if sync:
             disk.sync_data(descriptor)
-        os.rename(fresh, path)
+        disk.rename(fresh, path)
         if sync:
             disk.sync_directory(spool)
         status = os.fstat(descriptor)
@@ -173,28 +224,56 @@ def _create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
     return Segment(name, path, descriptor, len(first), (status.st_dev, status.st_ino))
 
 
-def listing(spool: Path) -> list[SegmentName]:
-    """The segments in a spool, by writer and number. Links, pipes and directories of such a name are none."""
+def _next_order(spool: Path) -> int:
+    """Return the number of a new segment of the subsystem: greater than the number of every earlier segment.
+
+    An append moves the file position to its own end, so that no two processes get the same number. If the file was
+    lost, the numbers continue after those in the spool.
+    """
+    descriptor = disk.new_file(SubsystemDir(spool.parent).order, os.O_WRONLY | os.O_APPEND)
     try:
-        with os.scandir(spool) as entries:
-            files = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-    return sorted(name for file in files if (name := SegmentName.parse(file)))
+        disk.write_all(descriptor, b"." * (_greatest_order(spool, descriptor) + 1))
+        return os.lseek(descriptor, 0, os.SEEK_CUR)
+    finally:
+        os.close(descriptor)
+
+
+def _greatest_order(spool: Path, order: int) -> int:
+    """Return the greatest number in the spool if the file `order` is new, else 0: then its length counts them.
+
+    The second look at the length is for processes that make the first segments at the same time: a segment in the spool
+    whose number is counted in this file must not be counted once more.
+    """
+    if os.fstat(order).st_size:
+        return 0
+    greatest = max((header.order for _, header in read_headers(spool)), default=0)
+    return 0 if os.fstat(order).st_size else greatest
+
+
+def listing(spool: Path) -> list[SegmentName]:
+    """List the segments in a spool by writer and number; leave out links, pipes and directories with such names."""
+    return sorted(name for file in disk.file_names(spool) if (name := SegmentName.parse(file)))
+
+
+def is_copy(path: Path) -> bool:
+    """Say whether a segment was last written before its file was made: a copy of it was brought back.
+
+    Where the file system does not tell the birth of files, no copy is recognised.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = open_segment(path)
+    try:
+        birth = file_identity.birth_ns(descriptor)
+        return birth is not None and os.fstat(descriptor).st_mtime_ns < birth
+    finally:
+        os.close(descriptor)
 
 
 def sweep(spool: Path) -> None:
-    """Remove segments that a process died over before they had a name. Nothing was ever promised about those."""
-    try:
-        with os.scandir(spool) as entries:
-            leftovers = [
-                spool / entry.name
-                for entry in entries
-                if entry.name.endswith(".tmp") and entry.is_file(follow_symlinks=False)
-            ]
-    except FileNotFoundError:
-        return
-    for path in leftovers:
+    """Remove segments of processes that died before the rename. They contain no record."""
+    for path in [spool / name for name in disk.file_names(spool) if name.endswith(".tmp")]:
         try:
             descriptor = disk.open_locked(path, os.O_RDWR)
         except OSError:
@@ -206,84 +285,118 @@ def sweep(spool: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """What stands in a segment from `start` to `end`."""
+class Span:
+    """The content of a segment from `start` to `end`."""
 
     kind: Literal["records", "header", "control", "blank", "damage", "pending", "end"]
-    """`pending`: not yet a whole valid line; `end`: nothing more; `damage`: bytes that are no line, to quarantine."""
+    """`pending`: not yet a complete line; `end`: no more bytes; `damage`: bytes that are not a line, to quarantine."""
     start: int
     """Offset of its first byte."""
     end: int
-    """Offset behind it; `start` for `pending` and `end`."""
+    """Offset after its last byte; `start` for `pending` and `end`."""
     records: tuple[bytes, ...] = ()
     """The JSON of each record."""
     json: bytes = b""
     """The JSON of a header or control line."""
 
 
-def read(descriptor: int, offset: int, *, owner_gone: bool, most: int = 64 << 10) -> Piece:
-    """Look at a segment from an offset at which a line begins.
+def read(descriptor: int, offset: int, *, owner_gone: bool, most: int = 64 << 10) -> Span:
+    """Read a span of a segment, from an offset at which a line begins.
 
     Args:
         descriptor: the segment, open for reading.
-        offset: where to begin.
-        owner_gone: the caller holds the segment's lock, so nobody writes to it: what is not a valid line is damage.
-            Otherwise it may be a line that is still being written, and is `pending`.
+        offset: offset of the first byte.
+        owner_gone: whether the caller holds the segment's lock, so that no process writes to it. Then bytes that are
+            not a line are damage; otherwise they may be a line that is still being written, and are `pending`.
         most: bytes to read; more only for a longer line.
     """
     block = os.pread(descriptor, most, offset)
     if not block:
-        return Piece("end", offset, offset)
-    found, used = line.records(block)
-    if found:
-        return Piece("records", offset, offset + used, tuple(found))
+        return Span("end", offset, offset)
+    records, used = line.records(block)
+    if records:
+        return Span("records", offset, offset + used, tuple(records))
     if block[:1] == b"\n":
-        return Piece("blank", offset, offset + len(block) - len(block.lstrip(b"\n")))
+        return Span("blank", offset, offset + len(block) - len(block.lstrip(b"\n")))
     stop = block.find(b"\n")
     if stop < 0:
-        if len(block) == most and most < _LONGEST_LINE:
-            return read(descriptor, offset, owner_gone=owner_gone, most=most * 4)
+        if len(block) == most and most < line.MAX_LINE_BYTES and line.may_begin(block):
+            return read(descriptor, offset, owner_gone=owner_gone, most=min(most * 4, line.MAX_LINE_BYTES))
     else:
         try:
-            found_line = line.decode(block[:stop])
+            decoded = line.decode(block[:stop])
         except FormatError:
             pass
         else:
-            return Piece(_KINDS[found_line.kind], offset, offset + stop + 1, json=found_line.json)
+            return Span(_KINDS[decoded.kind], offset, offset + stop + 1, json=decoded.json)
     if not owner_gone:
-        return Piece("pending", offset, offset)
-    return Piece("damage", offset, _after_damage(descriptor, offset, block))
+        return Span("pending", offset, offset)
+    return Span("damage", offset, _after_damage(descriptor, offset))
 
 
 _KINDS: Final[dict[bytes, Literal["header", "control"]]] = {line.HEADER: "header", line.CONTROL: "control"}
 
 
-def _after_damage(descriptor: int, offset: int, block: bytes) -> int:
-    """Offset of the next whole valid line, or of the end of the file."""
-    size = os.fstat(descriptor).st_size
-    rest = block + b"".join(_rest(descriptor, offset + len(block)))
-    following = next(line.next_line(rest, 1), None)
-    return offset + following if following is not None else max(size, offset + len(rest))
+def _after_damage(descriptor: int, damaged: int) -> int:
+    """Find the next complete line after the damaged bytes that begin at `damaged`; else the end of the file.
 
-
-def _rest(descriptor: int, offset: int) -> Iterator[bytes]:
-    while chunk := os.pread(descriptor, 1 << 20, offset):
-        yield chunk
+    The file is read in pieces, and holes of a sparse file are skipped; the memory is bounded by the longest line.
+    """
+    start = offset = damaged  # offsets of the bytes since the last LF, and of the bytes that must still be read
+    stretch = bytearray()
+    while True:
+        data = disk.next_data(descriptor, offset)
+        if data > offset:  # no line contains the zeros of a hole
+            stretch.clear()
+            start = offset = data
+        chunk = os.pread(descriptor, _SEARCH_BYTES, offset)
+        if not chunk:
+            return offset
         offset += len(chunk)
+        *ended, rest = chunk.split(b"\n")
+        for end in ended:
+            stretch += end
+            offset_in_stretch = line.find_at_end(bytes(stretch), int(start == damaged))
+            if offset_in_stretch is not None:
+                return start + offset_in_stretch
+            start += len(stretch) + 1
+            stretch.clear()
+        stretch += rest
+        if len(stretch) > 2 * line.MAX_LINE_BYTES:
+            start += len(stretch) - line.MAX_LINE_BYTES
+            del stretch[: -line.MAX_LINE_BYTES]
+
+
+def open_segment(path: Path) -> int:
+    """Open a segment for reading; the caller closes the descriptor.
+
+    Raises:
+        OSError: it cannot be read, or is not a segment: a link, a pipe, or larger than a segment can be.
+    """
+    return disk.open_file(path, max_bytes=MAX_BYTES)
 
 
 def read_header(path: Path) -> Header:
-    """The header of a segment.
+    """Read the header of a segment.
 
     Raises:
         FormatError: the first line is not a whole valid header.
         OSError: it cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = open_segment(path)
     try:
-        piece = read(descriptor, 0, owner_gone=False)
+        span = read(descriptor, 0, owner_gone=False)
     finally:
         os.close(descriptor)
-    if piece.kind != "header":
+    if span.kind != "header":
         raise FormatError("a segment without its header", where=path)
-    return Header.decode(piece.json)
+    return Header.decode(span.json)
+
+
+def read_headers(spool: Path) -> list[tuple[SegmentName, Header]]:
+    """Read the headers of all segments in a spool, and leave out those that cannot be read."""
+    readable = []
+    for name in listing(spool):
+        with suppress(OSError, FormatError):
+            readable.append((name, read_header(spool / name.file_name)))
+    return readable

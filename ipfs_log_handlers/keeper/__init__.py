@@ -1,1 +1,1 @@
-"""Work on a home, one thread: lines become a batch, a batch is shipped, space is kept; `loop` says when."""
+"""Do the background work of a home: seal lines into batches, ship batches, free space. `loop` runs these steps."""

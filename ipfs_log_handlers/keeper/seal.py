@@ -1,9 +1,12 @@
-"""Seal: the lines of one subsystem's segments, or an archive that waits, become the next batch of its log.
+"""Seal: make the lines of one subsystem's segments, a waiting archive, or an act, the next batch of its log.
 
-The order is the promise (docs/home.md 7): manifest, signature, CAR written and synced, `head` replaced and synced:
-SEALED; only then are segments and archives retired. A crash before the head leaves a CAR that no reader sees, and the
-lines are taken again; a crash after it leaves segments whose offset, and archives whose name, the head knows. No
-signature leaves the process before the head names it.
+No record is lost, because the steps have this order (docs/home.md 7):
+
+1. Make the manifest and sign the checkpoint. No signature leaves the process before step 3 is done.
+2. Write and sync the CAR. After a crash here no reader sees it, and the lines are sealed again.
+3. Replace and sync the head file: the batch is sealed. The head file names the offset up to which each segment is in
+   batches, and the archives that are. So the next keeper seals nothing twice after a crash here.
+4. Delete the segments and archives.
 """
 
 from __future__ import annotations
@@ -11,305 +14,316 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ipfs_log_handlers.errors import FormatError, HomeError
-from ipfs_log_handlers.format import merkle
-from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of, log_name
-from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
-from ipfs_log_handlers.format.head import Head
-from ipfs_log_handlers.format.line import BESIDE_JSON
-from ipfs_log_handlers.format.manifest import UNIXFS, Manifest, jump_index
-from ipfs_log_handlers.format.moment import micros, rfc3339
-from ipfs_log_handlers.home import archives, disk, head, keys, quarantine, reserve, segments, settings
-from ipfs_log_handlers.home.archives import Archive
+from ipfs_log_handlers.format import encryption
+from ipfs_log_handlers.format.act import EXT_KEY, Act
+from ipfs_log_handlers.format.checkpoint import SecretKey, key_name_of, log_name
+from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.format.encoding import UNIXFS, UNIXFS_AGE
+from ipfs_log_handlers.format.kid import Kid, bounds
+from ipfs_log_handlers.format.manifest import Manifest
+from ipfs_log_handlers.format.moment import rfc3339
+from ipfs_log_handlers.home import (
+    acts,
+    data_keys,
+    disk,
+    head,
+    keys,
+    log_list,
+    pending_archives,
+    reserve,
+    segments,
+    volume,
+)
 from ipfs_log_handlers.home.batches import Batches
-from ipfs_log_handlers.home.head import Sealed
-from ipfs_log_handlers.home.layout import Room
-from ipfs_log_handlers.home.lock import KeeperLock
-from ipfs_log_handlers.home.segments import Header, SegmentName
-from ipfs_log_handlers.home.settings import Policy
-from ipfs_log_handlers.keeper.draft import Bounds, Draft
-from ipfs_log_handlers.keeper.meta import fitting
-from ipfs_log_handlers.keeper.spool import Spool, Taken, Waiting
-from ipfs_log_handlers.keeper.succession import Standing, stand
-from ipfs_log_handlers.losses import dropped_in
+from ipfs_log_handlers.home.data_keys import DataKey
+from ipfs_log_handlers.home.head import HeadState
+from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
+from ipfs_log_handlers.home.lock import KeeperLock, LostLockError
+from ipfs_log_handlers.home.logs import LogDir, logs_of
+from ipfs_log_handlers.home.pending_archives import Archive
+from ipfs_log_handlers.home.policy import Policy
+from ipfs_log_handlers.keeper import preload
+from ipfs_log_handlers.keeper.batch_builder import BatchBuilder, BatchLimits
+from ipfs_log_handlers.keeper.chain import BatchContent, Chain, Link
+from ipfs_log_handlers.keeper.consumed import ConsumedOffsets
+from ipfs_log_handlers.keeper.disk_limits import DiskLimits
+from ipfs_log_handlers.keeper.due import BatchSchedule, DueBatch
+from ipfs_log_handlers.keeper.gather import Gathered, gather
+from ipfs_log_handlers.keeper.new_log import (
+    LogState,
+    UnsettledError,
+    changed_batches,
+    has_settled,
+    note_sealed,
+    resume_or_end,
+)
+from ipfs_log_handlers.spool.scan import Backlog, Spool
+from ipfs_log_handlers.stats.summary import shrink_to_block
 
-__all__ = ["FLOOD", "Cut", "LostLockError", "Sealer"]
+__all__ = ["Sealer"]
 
 _T = TypeVar("_T")
 
-FLOOD: Final = 10
-"""Batches' worth of records above which a batch takes all that waits."""
-_FLOOD_BYTES: Final = 32 << 20
-"""Bytes of lines in such a batch: however well they compress, a deadline is looked at behind them (docs/home.md 21)."""
-_GENTLE: Final = 12 << 10
-_HASTY: Final = 48 << 10
-
-
-class LostLockError(Exception):
-    """Another keeper took over; this one gives its index up, unshipped, and leaves."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A batch that is due."""
-
-    bounds: Bounds
-    """Where it is cut."""
-    least: int = 0
-    """Records below which it is not sealed after all (a count was only an estimate)."""
+_BACKGROUND_READ_BYTES: Final = 12 << 10
+"""Bytes of lines in one step while the program runs: a step holds the GIL for about a millisecond."""
+_URGENT_READ_BYTES: Final = 48 << 10
+"""Bytes of lines in one step while a flush request waits: fewer, longer steps take less time in all."""
 
 
 class Sealer:
-    """Seals the batches of one subsystem, for as long as this process is the keeper.
+    """Seal the batches of one subsystem, for as long as this process is the keeper. Made by `open`."""
 
-    Raises:
-        HomeError: the home lies on a network mount, where locks cannot be trusted, or a directory in it is a link or
-            another user's.
-    """
-
-    def __init__(self, lock: KeeperLock, room: Room) -> None:
-        self.room = room
-        self.spool = Spool(room)
-        self.policy = settings.load(room.settings, Policy.default(lock.home.path, room.name))
+    def __init__(
+        self, lock: KeeperLock, subsystem_dir: SubsystemDir, state: LogState, spool: Spool, consumed: Mapping[str, int]
+    ) -> None:
+        self.subsystem_dir = subsystem_dir
+        self.spool = spool
+        self.schedule = BatchSchedule(lock.home, subsystem_dir)
         self._lock = lock
-        self._batches = Batches(room.current.batches)
-        self._newest_header = ""
-        self._headers: set[SegmentName] = set()
-        kind = disk.network_mount(room.path)
-        if kind is not None:
-            raise HomeError(
-                "signing is refused on a network mount",
-                where=room.path,
-                found=kind,
-                hint="Two machines could sign one index there. Put the home on a local disk.",
-            )
-        _check_owners(room)
-        for directory in (lock.home.path, room.path, room.current.shipped):
+        self._batches = Batches(subsystem_dir.current.batches)
+        self._chain = Chain(self._batches, state)
+        self._offsets = ConsumedOffsets(subsystem_dir, spool, self._chain, consumed)
+        self._disk_limits = DiskLimits(lock.home.reserve)
+        self._head_stamp = head.stamp(subsystem_dir.current.head)
+
+    @classmethod
+    def open(cls, lock: KeeperLock, subsystem_dir: SubsystemDir) -> Sealer:
+        """Check the files of a subsystem, end its log if it cannot be continued, and return the sealer of its log.
+
+        Ending a log moves its files to `former/` (`new_log.resume_or_end`). Leftovers of a killed keeper are removed.
+
+        Args:
+            lock: the home's lock, held.
+            subsystem_dir: the directory of the subsystem.
+
+        Raises:
+            HomeError: the home is on a network mount, where locks cannot be trusted; or a directory in it is a link or
+                belongs to another user.
+            UnsettledError: the log must end, and a backup may be copied over the home just now.
+            OSError: the disk refuses.
+        """
+        _check_mount(subsystem_dir)
+        _check_owners(subsystem_dir)
+        for directory in (lock.home.path, subsystem_dir.path, subsystem_dir.current.shipped):
             disk.sweep(directory)
-        for shelf in room.shelves():
-            Batches(shelf.batches).sweep()
+        for log_dir in subsystem_dir.log_dirs():
+            Batches(log_dir.batches).sweep()
+        acts.sweep(subsystem_dir)
         key = keys.load(lock.home)
-        self.standing: Standing = stand(room, key.name if key else None)
-        self._cids: dict[int, Cid] = {}
-        self._edge: merkle.Edge = ()
-        if self.sealed is not None:
-            facts = self._batches.facts(self.sealed.index)
-            self._edge = facts.manifest.edge_after()
-            self._cids[self.sealed.index] = facts.cid
-            self._batches.remove_above(self.sealed.index)
-        disk.sync_directory(lock.home.path)  # the room's own entry, made by a writer that need not sync it
-        for directory in (room.spool, room.archived):
+        state = resume_or_end(subsystem_dir, key.name if key else None)
+        if state.sealed is not None:
+            Batches(subsystem_dir.current.batches).remove_above(state.sealed.index)
+            _list_logs(lock.home, subsystem_dir, state.sealed.log, key)
+        disk.sync_directory(lock.home.path)  # the directory entry of the subsystem, which its writer need not sync
+        for directory in (subsystem_dir.spool, subsystem_dir.archived):
             with suppress(FileNotFoundError):
-                disk.sync_directory(directory)  # a removal that a dead keeper did not sync must not come back
-        self._found: Mapping[str, int] = dict.fromkeys(self.standing.archived, 1)
-        if self.standing.floors:
-            self._found |= self.spool.offsets_behind(self.standing.floors)
+                disk.sync_directory(directory)  # sync removals that a dead keeper did not sync
+        spool = Spool(subsystem_dir)
+        consumed: dict[str, int] = dict.fromkeys(state.archived, 1)
+        if state.sealed_through:
+            consumed |= spool.offsets_after(state.sealed_through)
+        return cls(lock, subsystem_dir, state, spool, consumed)
 
     @property
-    def sealed(self) -> Sealed | None:
-        """The newest head of the current log."""
-        return self.standing.sealed
+    def state(self) -> LogState:
+        """Return the state of the log."""
+        return self._chain.state
+
+    @property
+    def sealed(self) -> HeadState | None:
+        """Return the newest head of the current log; `None` before its first batch."""
+        return self._chain.sealed
+
+    @property
+    def policy(self) -> Policy:
+        """Return the current policy."""
+        return self.schedule.policy
 
     @property
     def consumed(self) -> Mapping[str, int]:
-        """Offsets up to which lines are in batches."""
-        base = self.standing.sealed or self.standing.inherited
-        return base.consumed if base else self._found
+        """Return the offset in each segment up to which its lines are in batches, and 1 for each sealed archive."""
+        return self._offsets.current()
 
-    # -- when
-
-    def survey(self, now: float) -> Waiting:
-        """Count what waits, and read the headers of new segments for the policy."""
-        self._read_headers()
-        return self.spool.survey(self.consumed, now)
-
-    def _read_headers(self) -> None:
-        names = segments.listing(self.room.spool)
-        fresh = [name for name in names if name not in self._headers]
-        self._headers.intersection_update(names)
-        newest: Header | None = None
-        for name in fresh:
-            try:
-                header = segments.read_header(self.room.spool / name.file_name)
-            except OSError:
-                continue  # looked at again
-            except FormatError:
-                header = None
-            self._headers.add(name)
-            if header is not None:
-                ours = header.writer == name.writer and header.subsystem == self.room.name
-                if ours and header.started >= self._newest_header:
-                    self._newest_header, newest = header.started, header
-        if newest is not None:
-            self._take_policy(newest.settings)
-
-    def _take_policy(self, members: Mapping[str, Any]) -> None:
-        policy = Policy.from_json(members, self.policy)
-        if policy != self.policy or not self.room.settings.exists():
-            self.policy = policy
-            with suppress(OSError):
-                settings.store(self.room.settings, policy)
-
-    def cut(self, waiting: Waiting, now: float, *, asked: bool, hasty: bool) -> Cut | None:
-        """The batch that is due now, if any.
+    def backlog(self, now: float) -> Backlog:
+        """Count the waiting lines, and use the policy of new segments.
 
         Args:
-            waiting: the newest survey.
-            now: the keeper's monotonic clock.
-            asked: somebody waits for everything to be sealed.
-            hasty: there is a deadline: the quick compression level.
+            now: the keeper's monotonic clock, seconds.
         """
-        if waiting.since is None:
-            return None
-        records, size = self.policy.records, self.policy.bytes
-        if waiting.records > FLOOD * records:
-            return Cut(Bounds(1 << 31, max(size, _FLOOD_BYTES), 1))
-        level = 1 if hasty else 11
-        if waiting.records >= records:
-            return Cut(Bounds(records, size, level), records)
-        if waiting.bytes >= size:
-            return Cut(Bounds(records, size, level))
-        if asked or now - waiting.since >= self.policy.seconds:
-            return Cut(Bounds(records, size, level))
-        return None
+        self.schedule.read_new_headers()
+        self._offsets.correct()
+        return self.spool.backlog(self.consumed, now)
 
-    # -- the batch
+    # -- records
 
-    def seal(self, cut: Cut, *, hasty: bool) -> Iterator[None]:
-        """Seal one batch, giving way after each short step.
+    def seal(self, due: DueBatch, *, urgent: bool) -> Iterator[None]:
+        """Seal one batch, and yield after each short step.
+
+        Args:
+            due: the batch.
+            urgent: a flush request waits for the batch: longer steps.
 
         Raises:
-            LostLockError: another keeper took over; nothing was sealed.
-            OSError: the disk refuses; nothing was sealed, and everything is as before.
+            LostLockError: another process has become the keeper; no batch was sealed.
+            OSError: the disk refuses; no batch was sealed, and no state has changed.
         """
-        index, key, log, consumed = self._begin()
-        draft = Draft(log, index, cut.bounds, self.policy.rules)
-        taken: Counter[SegmentName] = Counter()
-        damaged = yield from self._gather(draft, consumed, taken, _HASTY if hasty else _GENTLE)
-        short = draft.records < cut.least and draft.raw < cut.bounds.raw and not draft.full
-        if short or not (draft.records or draft.dropped or damaged):
-            self.spool.correct(taken)
-            return
-        yield from draft.hash_records()
-        payload = draft.payload()
-        yield
-        manifest = fitting(self._manifest(draft, log, index, payload.root, payload.size))
-        yield from self._write(manifest, key, payload.blocks, None, consumed, damaged)
-        for name, count in taken.items():
-            self.spool.took(name, count)
+        limits = self._disk_limits.fit(due.limits, urgent=urgent)
+        try:
+            yield from self._seal_within(limits, due.min_records, urgent=urgent)
+        except OSError as error:
+            if error.errno in disk.NO_ROOM:
+                self._disk_limits.halve(limits)
+            raise
+        self._disk_limits.reset()
 
-    def _begin(self) -> tuple[int, SecretKey, str, dict[str, int]]:
-        """Number, key and log of the next batch, and what is consumed of what is still in the spool."""
-        index = self.sealed.index + 1 if self.sealed else 0
-        key = self._with_room(lambda: keys.load_or_make(self._lock.home))
-        log = self.sealed.log if self.sealed else log_name(key.name, self.room.name, os.urandom(4).hex())
+    def _seal_within(self, limits: BatchLimits, min_records: int, *, urgent: bool) -> Iterator[None]:
+        if self._data_key(_now()) is not None:  # without a key nothing is gathered: the lines wait
+            limits = replace(limits, stored_bytes=max(1, limits.stored_bytes - encryption.MAX_GROWTH))
+        key, log, gathered = self._begin()
+        builder = BatchBuilder(log, self._chain.next_index, limits, self.policy.rules)
+        yield from gather(self.spool, builder, gathered, _URGENT_READ_BYTES if urgent else _BACKGROUND_READ_BYTES)
+        too_few = builder.records < min_records and builder.raw < limits.raw_bytes and not builder.full
+        if too_few or not (builder.records or builder.dropped or gathered.damaged):
+            self.spool.correct_counts(gathered.lines)
+            return
+        yield from builder.hash_records()
+        self.schedule.read_new_headers()  # a segment that was begun since then may want its lines to be encrypted
+        now = _now()
+        data_key = self._data_key(now) if builder.records else None  # a batch without records holds no secret
+        payload = builder.payload(None if data_key is None else data_key.recipient)
+        yield
+        manifest = self._chain.manifest(log, builder.content(payload, self.policy, now))
+        if data_key is None:
+            manifest = shrink_to_block(manifest)
+        else:
+            manifest = shrink_to_block(manifest, encryption.MAX_CLEAR_BLOCK)
+            kid, expose = Kid.parse(data_key.kid), self.policy.encrypt.expose if self.policy.encrypt else ()
+            manifest = encryption.hide(manifest, kid, data_key.recipient, expose)
+        yield from self._write(manifest, key, payload.blocks, None, gathered)
+        for name, count in gathered.lines.items():
+            self.spool.note_sealed(name, count)
+
+    def _data_key(self, now: int) -> DataKey | None:
+        """Return the key to which a batch is encrypted that is sealed now; it is made if there is none.
+
+        Its wrapped secret is on the disk before anything is encrypted to it, so no crash leaves a batch that nobody can
+        open.
+
+        Args:
+            now: the time of sealing, µs since 1970.
+
+        Returns:
+            `None`: the lines in the spool need not be encrypted.
+
+        Raises:
+            MissingKeyError: the settings name no recipient, and no key was issued for this time.
+            ConfigurationError: the library for age is not installed.
+            OSError: the disk refuses.
+        """
+        encrypt = self.policy.encrypt
+        if encrypt is None:
+            return None
+        preload.load_for_encryption()
+        home, name = self._lock.home, self.subsystem_dir.name
+        return self._with_reserve(lambda: data_keys.key_for(home, name, encrypt, now))
+
+    def _begin(self) -> tuple[SecretKey, str, Gathered]:
+        """Return the key and the log of the next batch, and the consumed offsets of the files that still exist."""
+        if self.sealed is not None and changed_batches(self._batches, self.sealed) is not None:
+            raise LostLockError  # a backup was copied over the log: the next keeper ends it
+        key = self._with_reserve(lambda: keys.load_or_make(self._lock.home))
+        log = self.sealed.log if self.sealed else log_name(key.name, self.subsystem_dir.name, os.urandom(4).hex())
         if key_name_of(log) != key.name:
-            raise LostLockError  # the key was exchanged: a keeper that begins anew begins a new log
-        self.spool.settle()
+            raise LostLockError  # the key was replaced: the next keeper begins a new log
+        self.spool.sync_removals()
         present = {
-            *map(str, segments.listing(self.room.spool)),
-            *map(str, archives.listing(self.room.archived)),
+            *map(str, segments.listing(self.subsystem_dir.spool)),
+            *map(str, pending_archives.listing(self.subsystem_dir.archived)),
+            *acts.names(self.subsystem_dir),
         }
-        return index, key, log, {name: offset for name, offset in self.consumed.items() if name in present}
+        return key, log, Gathered({name: offset for name, offset in self.consumed.items() if name in present})
 
     # -- an archive
 
     def next_archive(self) -> Archive | None:
-        """The oldest archive that waits; one that is damaged goes to the quarantine and makes way."""
-        for name in archives.listing(self.room.archived):
-            if str(name) not in self.consumed:
-                try:
-                    return archives.load(self.room.archived, name)
-                except FileNotFoundError:
-                    continue
-                except FormatError:
-                    archives.quarantine(self.room.archived, name, self.room.quarantine)
-        return None
+        """Return the oldest waiting archive; damaged ones before it are moved to the quarantine."""
+        archived, quarantine = self.subsystem_dir.archived, self.subsystem_dir.quarantine
+        return pending_archives.oldest(archived, self.consumed, quarantine)
 
     def seal_archive(self, archive: Archive) -> Iterator[None]:
-        """Seal an archive as a batch of its own; its blocks get a second name, and are not read.
+        """Seal an archive as a batch of its own; its CAR gets a second name, and is not read.
 
         Raises:
-            as `seal`.
+            LostLockError, OSError: as `seal`.
+            ConfigurationError: it is encrypted, and the library for age is not installed.
         """
-        self._take_policy(archive.settings)
-        index, key, log, consumed = self._begin()
-        now = int(time.time() * 1_000_000)
-        promised = {"type": self.policy.type, "version": self.policy.version, **archive.meta}
-        manifest = Manifest(
-            **self._place(log, index),
+        self.schedule.adopt(archive.settings)
+        ciphertext = archive.ciphertext
+        if ciphertext is not None:
+            preload.load_for_encryption()
+        key, log, gathered = self._begin()
+        now = _now()
+        if ciphertext is not None:  # the clock may have been set back since it was encrypted
+            now = max(now, bounds(Kid.parse(ciphertext.kid).period)[0])
+        common_meta = {"type": self.policy.type, "version": self.policy.version, **archive.meta}
+        content = BatchContent(
             sealed=now,
             first=now,
             last=now,
-            records=0,
-            dropped={},
             payload=archive.root,
-            size=archive.size,
-            raw=archive.size,
-            encoding=UNIXFS,
-            root=merkle.EMPTY_ROOT,
-            meta={**promised, "timestamp": rfc3339(now), "record_count": 0, "archive": str(archive.name)},
-            stats={},
-            sources=(),
+            size=archive.size if ciphertext is None else ciphertext.size,
+            raw=archive.size if ciphertext is None else ciphertext.raw,
+            encoding=UNIXFS if ciphertext is None else UNIXFS_AGE,
+            meta={**common_meta, "timestamp": rfc3339(now), "record_count": 0, "archive": str(archive.name)},
         )
+        manifest = self._chain.manifest(log, content)
+        if ciphertext is not None:
+            manifest = encryption.hide(manifest, Kid.parse(ciphertext.kid), ciphertext.recipient)
         yield
-        path = archives.car_file(self.room.archived, archive.name)
-        yield from self._write(manifest, key, (), path, {**consumed, str(archive.name): 1}, 0)
+        gathered.consumed[str(archive.name)] = 1
+        path = pending_archives.car_file(self.subsystem_dir.archived, archive.name)
+        yield from self._write(manifest, key, (), path, gathered)
 
-    # -- records
+    # -- an act
 
-    def _gather(
-        self, draft: Draft, consumed: dict[str, int], taken: Counter[SegmentName], most: int
-    ) -> Generator[None, None, int]:
-        """Fill the draft and move `consumed` on; return how many damaged pieces were set aside."""
-        damaged = 0
-        walk = self.spool.walk(consumed, most)
-        for each in walk:
-            name = str(each.name)
-            if each.piece.kind == "records":
-                damaged += self._take(draft, each, consumed, taken)
-                if consumed[name] < each.piece.end:
-                    break
-            else:
-                damaged += self._pass(draft, each)
-                consumed[name] = each.piece.end
-                taken[each.name] += each.piece.kind == "control"
-            yield
-            if draft.full:
-                break
-        walk.close()
-        return damaged
+    def next_act(self) -> Act | None:
+        """Return the oldest act that waits; damaged ones are moved to the quarantine."""
+        return acts.oldest(self.subsystem_dir, self.consumed)
 
-    def _take(self, draft: Draft, each: Taken, consumed: dict[str, int], taken: Counter[SegmentName]) -> int:
-        lines, at, damaged = each.piece.records, each.piece.start, 0
-        while lines and not draft.full:
-            count, bad = draft.take(each.name, lines)
-            at += sum(map(len, lines[:count])) + BESIDE_JSON * count
-            taken[each.name] += count
-            lines = lines[count:]
-            if bad is not None and bad == count:
-                end = at + len(lines[0]) + BESIDE_JSON
-                quarantine.put(self.room.quarantine, each.name, each.descriptor, at, end)
-                at, lines, damaged = end, lines[1:], damaged + 1
-            elif not count:
-                break
-        consumed[str(each.name)] = at
-        return damaged
+    def seal_act(self, act: Act) -> Iterator[None]:
+        """Seal an act as a batch of its own, without records.
 
-    def _pass(self, draft: Draft, each: Taken) -> int:
-        piece = each.piece
-        if piece.kind == "control":
-            draft.note_dropped(dropped_in(piece.json))
-        elif piece.kind == "damage":
-            quarantine.put(self.room.quarantine, each.name, each.descriptor, piece.start, piece.end)
-            return 1
-        return 0
+        Raises:
+            LostLockError, OSError: as `seal`.
+            FormatError: the batch with the act before it is damaged.
+        """
+        key, log, gathered = self._begin()
+        builder = BatchBuilder(log, self._chain.next_index, BatchLimits(1, 1, 1))
+        payload = builder.payload()
+        content = builder.content(payload, self.policy, _now())
+        meta = {**content.meta, "act": act.words}
+        before = self._newest_act()
+        ext = {EXT_KEY: act.encode(before if before >= 0 else None)}
+        yield
+        gathered.consumed[acts.consumed_name(act.id)] = 1
+        manifest = self._chain.manifest(log, replace(content, meta=meta, ext=ext))
+        yield from self._write(manifest, key, payload.blocks, None, gathered)
+
+    def _newest_act(self) -> int:
+        """Return the number of the newest batch of this log with an act; `NO_ACT` if there is none."""
+        if self.sealed is None:
+            return head.NO_ACT
+        known = self.sealed.act != head.ACT_UNKNOWN
+        return self.sealed.act if known else acts.newest_act(LogDir.current_of(self.subsystem_dir))
+
+    # -- the disk
 
     def _write(
         self,
@@ -317,129 +331,116 @@ class Sealer:
         key: SecretKey,
         payload: Iterable[tuple[Cid, bytes]],
         archive: Path | None,
-        consumed: Mapping[str, int],
-        damaged: int,
+        gathered: Gathered,
     ) -> Iterator[None]:
-        log, index = manifest.log, manifest.index
-        block = manifest.encode()
-        cid = Cid.of(DAG_CBOR, block)
-        edge = merkle.edge_append(self._edge, index, merkle.leaf_hash(cid))
+        """Write the batch, then the head file that names it."""
         self._check_lock()
-        note = Checkpoint(origin=log, size=index + 1, root=merkle.edge_root(edge)).signed(key)
-        head_block = Head(log=log, index=index, manifest=cid, checkpoint=note).encode()
-        head_cid = Cid.of(DAG_CBOR, head_block)
-        blocks = [(cid, block), (head_cid, head_block), *self._evidence(index), *payload]
-        if index == 0:
-            self._with_room(lambda: disk.replace(self.room.beginning, log.encode()))
-        self._with_room(lambda: self._batches.write(index, cid, head_cid, blocks, archive))
+        link = self._chain.link(manifest, key)
+        blocks = [(link.cid, link.block), (link.head_cid, link.head_block), *self._chain.evidence(), *payload]
+        if manifest.index == 0:
+            self._with_reserve(lambda: disk.replace(self.subsystem_dir.beginning, manifest.log.encode()))
+        self._with_reserve(lambda: self._batches.write(manifest.index, link.cid, link.head_cid, blocks, archive))
         yield
-        sealed = self._next(manifest, head_block, consumed, damaged)
+        head_state = self._head_after(link, gathered)
         self._check_lock()
-        self._with_room(lambda: head.store(self.room.current.head, sealed))
-        if index == 0:
-            disk.remove(self.room.beginning)
-        self.standing = Standing(sealed=sealed)
-        self._edge = edge
-        self._cids[index] = cid
-        if len(self._cids) > 256:
-            self._cids = {index: cid}
+        stored = self._with_reserve(lambda: head.store(self.subsystem_dir.current.head, head_state))
+        self._head_stamp = head.stamp(self.subsystem_dir.current.head)
+        if manifest.index == 0:
+            disk.remove(self.subsystem_dir.beginning)
+            _list_logs(self._lock.home, self.subsystem_dir, manifest.log, key)
+        self._chain.advance(link, stored)
+        self._offsets.note_sealed()
+        note_sealed(stored)
 
-    def _evidence(self, index: int) -> list[tuple[Cid, bytes]]:
-        """The checkpoint of the log before, which the first batch of a new one carries."""
-        note = self.standing.evidence if index == 0 else None
-        return [] if note is None else [(Cid.of(RAW, note), note)]
-
-    def _place(self, log: str, index: int) -> dict[str, Any]:
-        """What a manifest says of its place in the chain."""
-        jump = jump_index(index)
-        return {
-            "log": log,
-            "index": index,
-            "prev": self._cid(index - 1) if index else None,
-            "jump": self._cid(jump) if jump is not None else None,
-            "edge": b"".join(self._edge),
-            "evidence": tuple(cid for cid, _ in self._evidence(index)),
-        }
-
-    def _manifest(self, draft: Draft, log: str, index: int, root: Cid, size: int) -> Manifest:
-        now = int(time.time() * 1_000_000)
-        moments = [now if moment is None else max(0, moment) for moment in (micros(draft.first), micros(draft.last))]
-        return Manifest(
-            **self._place(log, index),
-            sealed=now,
-            first=min(moments),
-            last=max(moments),
-            records=draft.records,
-            dropped=dict(draft.dropped),
-            payload=root,
-            size=size,
-            raw=draft.raw,
-            encoding="jsonl+zstd",
-            root=draft.tree.root(),
-            meta={
-                "type": self.policy.type,
-                "timestamp": rfc3339(now),
-                "version": self.policy.version,
-                "record_count": draft.records,
-                **draft.sums.meta(min(moments), index),
-            },
-            stats=draft.stats(),
-            sources=tuple(draft.sources),
+    def _head_after(self, link: Link, gathered: Gathered) -> HeadState:
+        before = self.state.sealed or self.state.inherited
+        return HeadState(
+            log=link.manifest.log,
+            index=link.manifest.index,
+            block=link.head_block,
+            consumed=dict(gathered.consumed),
+            act=link.manifest.index if EXT_KEY in link.manifest.ext else self._newest_act(),
+            records=link.manifest.records + (before.records if before else 0),
+            dropped=dict(Counter(before.dropped if before else {}) + Counter(link.manifest.dropped)),
+            quarantined=gathered.damaged + (before.quarantined if before else 0),
+            machine=volume.machine_id(),
+            inode=disk.status(self.subsystem_dir.path).st_ino,
         )
 
-    def _cid(self, index: int) -> Cid:
-        found = self._cids.get(index)
-        if found is None:
-            try:
-                found = self._batches.facts(index).cid
-            except (FormatError, FileNotFoundError):
-                found = self._batches.facts(index + 1).manifest.prev  # a damaged batch still has its place in the chain
-                if found is None:
-                    raise
-            self._cids[index] = found
-        return found
+    def check_head(self) -> None:
+        """Check whether another program has replaced the head file, for example by copying a backup over the home.
 
-    def _next(self, manifest: Manifest, head_block: bytes, consumed: Mapping[str, int], damaged: int) -> Sealed:
-        before = self.standing.sealed or self.standing.inherited
-        return Sealed(
-            log=manifest.log,
-            index=manifest.index,
-            block=head_block,
-            consumed=dict(consumed),
-            records=manifest.records + (before.records if before else 0),
-            dropped=dict(Counter(before.dropped if before else {}) + Counter(manifest.dropped)),
-            quarantined=damaged + (before.quarantined if before else 0),
-            machine=disk.machine_id(),
-            inode=os.stat(self.room.path).st_ino,
-        )
+        Raises:
+            UnsettledError: the file was replaced a moment ago; the program may still be copying other files.
+            LostLockError: another program has replaced the file; the next keeper decides how the log continues.
+        """
+        stamp = head.stamp(self.subsystem_dir.current.head)
+        if stamp == self._head_stamp:
+            return
+        try:
+            self._check_lock()
+        except LostLockError:
+            if self._lock.holds() and not has_settled(self.subsystem_dir):
+                raise UnsettledError(
+                    "another program has replaced the head file: the log will end", where=self.subsystem_dir.path
+                ) from None
+            raise
+        self._head_stamp = stamp
 
     def _check_lock(self) -> None:
-        """Home.md 9: still the keeper, and the head is still the one this keeper knows."""
-        found = None
-        with suppress(FormatError):
-            found = head.load(self.room.current.head)
-        if not self._lock.holds() or found != self.sealed:
+        """Check that this process is still the keeper, and that the head file is unchanged (docs/home.md 9)."""
+        on_disk = LogDir.current_of(self.subsystem_dir).head_state()
+        if not self._lock.holds() or on_disk != self.sealed:
             raise LostLockError
 
-    def _with_room(self, step: Callable[[], _T]) -> _T:
-        """Run a step that writes; on a full disk give the reserve up and run it once more, from nothing."""
-        try:
-            return step()
-        except OSError as error:
-            if error.errno not in disk.NO_ROOM or not reserve.give_up(self._lock.home.reserve):
-                raise
-        return step()
+    def _with_reserve(self, step: Callable[[], _T]) -> _T:
+        """Run a step that writes; on a full disk free the reserve and run the step again, from its start."""
+        return reserve.with_reserve(self._lock.home.reserve, step)
 
-    def retire(self) -> None:
-        """Unlink what is consumed and that nobody writes to."""
+    def delete_consumed(self) -> None:
+        """Delete segments, archives and acts that are in batches, and that no process writes."""
         self.spool.retire(self.consumed)
-        archives.retire(self.room.archived, self.consumed)
-        archives.sweep(self.room.archived)
+        pending_archives.retire(self.subsystem_dir.archived, self.consumed)
+        pending_archives.sweep(self.subsystem_dir.archived)
+        acts.retire(self.subsystem_dir, self.consumed)
 
 
-def _check_owners(room: Room) -> None:
-    """Refuse a directory that is a link or another user's: what is removed and renamed in it would not be ours."""
-    shelf = room.current
-    for directory in (room.path, room.spool, room.archived, room.quarantine, room.former, shelf.batches, shelf.shipped):
+def _now() -> int:
+    """Return the time, µs since 1970."""
+    return int(time.time() * 1_000_000)
+
+
+def _list_logs(home: HomeDir, subsystem_dir: SubsystemDir, log: str, key: SecretKey | None) -> None:
+    """Add a log with a sealed batch, and the logs before it, to the list; the next keeper repeats it after an error."""
+    if key is None or log in log_list.load(home).names:
+        return
+    with suppress(OSError, FormatError):
+        names = [former.name for former in logs_of(subsystem_dir) if former.name]
+        log_list.add(home, key, [*names, log])
+
+
+def _check_mount(subsystem_dir: SubsystemDir) -> None:
+    kind = volume.network_mount(subsystem_dir.path)
+    if kind is not None:
+        raise HomeError(
+            "signing is refused on a network mount",
+            where=subsystem_dir.path,
+            found=kind,
+            hint="Two machines could sign two different batches with the same number. Put the home on a local disk.",
+        )
+
+
+def _check_owners(subsystem_dir: SubsystemDir) -> None:
+    """Refuse a directory that is a link or belongs to another user, so that no foreign file is deleted."""
+    log_dir = subsystem_dir.current
+    for directory in (
+        subsystem_dir.path,
+        subsystem_dir.spool,
+        subsystem_dir.archived,
+        subsystem_dir.quarantine,
+        subsystem_dir.former,
+        log_dir.batches,
+        log_dir.shipped,
+    ):
         with suppress(FileNotFoundError):
             disk.check_owner(directory)

@@ -1,39 +1,51 @@
-"""Ship: sealed batches go to a store, several to a call, and only what the store confirmed counts.
+"""Ship: send sealed batches to a store, several in one call. A batch counts as shipped only if the store confirms it.
 
-A call carries one CAR: the manifests of its batches and the newest head block as roots, every block that hangs on
-them. All but a confirmation is "unknown" and is asked about or sent again, for ever. A CAR that a store names as bad
-fails its whole call, so the group is halved until the bad one is found; named twice, it is set aside, and those behind
-it go on.
+A call sends one CAR: the manifests of its batches and the newest head block as roots, and every block under them. Any
+outcome without a confirmation is unknown: the store is asked, or the same batches are sent again, without end. One bad
+batch makes its whole call fail, so the group is halved until the bad batch is found. A batch that is refused twice is
+set aside, and later batches are shipped.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from itertools import islice
+from typing import Any, Final
 
-from ipfs_log_handlers.errors import FormatError, StoreError, StoreRefused, StoreRejected, StoreUnavailable
-from ipfs_log_handlers.format import car
+from ipfs_log_handlers.concurrency import clock
+from ipfs_log_handlers.errors import FormatError, StoreError, StoreRejected
 from ipfs_log_handlers.format.cid import Cid
-from ipfs_log_handlers.home import disk, head, shipped
-from ipfs_log_handlers.home.batches import Batches, Facts
-from ipfs_log_handlers.home.layout import Room, Shelf
-from ipfs_log_handlers.home.shipped import Mark, Trouble
-from ipfs_log_handlers.stores import Shipment, Store
+from ipfs_log_handlers.format.pruned import Pruned
+from ipfs_log_handlers.home import delivery_state, reserve
+from ipfs_log_handlers.home.delivery_state import DeliveryState, LastError
+from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
+from ipfs_log_handlers.home.logs import LogDir
+from ipfs_log_handlers.home.os_errors import explain_any
+from ipfs_log_handlers.home.pruned import pruned_of
+from ipfs_log_handlers.keeper.batch_shipment import BatchBlocks, PayloadGoneError, read_blocks, shipment_of
+from ipfs_log_handlers.keeper.head_pin import repin_head
+from ipfs_log_handlers.keeper.holdings import SAMPLE_BLOCKS, Holding, holding_of, newest_confirmed
+from ipfs_log_handlers.keeper.keep_manifest import keep_manifest
+from ipfs_log_handlers.keeper.privacy_guard import PrivacyGuard
+from ipfs_log_handlers.stores import BlockKeeper, Store
 
-__all__ = ["MOST_BATCHES", "MOST_BYTES", "Delivered", "Shipper", "newest_of", "trouble_of"]
+__all__ = ["MAX_BATCHES_PER_CALL", "MAX_BYTES_PER_CALL", "ShippedBatch", "Shipper", "last_error_of"]
 
-MOST_BATCHES: Final = 32
-"""Batches in one call: a backlog of small ones goes many to a call (benchmarks/README.md)."""
-MOST_BYTES: Final = 8 << 20
-"""Bytes of one call beyond its first batch."""
-_PIECE: Final = 256 << 10
+MAX_BATCHES_PER_CALL: Final = 32
+"""Largest number of batches in one call (benchmarks/README.md)."""
+MAX_BYTES_PER_CALL: Final = 8 << 20
+"""Largest number of bytes of one call, if it has more than one batch."""
+_NEWEST_CHECKED: Final = 3
+"""Number of batches of each log that a store is asked for after it was reached again."""
+_REJECTIONS_UNTIL_SET_ASIDE: Final = 2
+"""Number of times that a store must refuse a batch as bad before it is set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
+class ShippedBatch:
     """A batch that a store has just confirmed."""
 
     subsystem: str
@@ -45,282 +57,306 @@ class Delivered:
     store: str
     """Address of the store."""
     seconds: float
-    """How long the call took that carried it."""
+    """Duration of its call."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the batch with the keys of `ipfs-logs ship`."""
+        return {
+            "subsystem": self.subsystem,
+            "index": self.index,
+            "cid": self.cid,
+            "store": self.store,
+            "seconds": round(self.seconds, 6),
+        }
 
 
-@dataclass(frozen=True, slots=True)
-class _Parcel:
-    """One batch in a call."""
-
-    facts: Facts
-    sections: tuple[tuple[Cid, int, int], ...]
-
-    @property
-    def index(self) -> int:
-        return self.facts.manifest.index
-
-
-def newest_of(shelf: Shelf) -> tuple[str, int] | None:
-    """Log and number of the newest sealed batch on a shelf; of a former log without its head, the newest file's."""
-    try:
-        sealed = head.load(shelf.head)
-    except FormatError:
-        sealed = None
-    if sealed is not None:
-        return sealed.log, sealed.index
-    if shelf.path.parent.name != "former":
-        return None
-    batches = Batches(shelf.batches)
-    for index in reversed(batches.indexes()):
-        try:
-            return batches.facts(index).manifest.log, index
-        except FormatError:
-            continue
-    return None
+def _newest_confirmed(state: DeliveryState) -> int:
+    return max((state.confirmed_through, *state.confirmed_after))
 
 
 class Shipper:
-    """Ships the logs of a home to one store. One keeper at a time uses it, in its event loop.
+    """Ship the logs of a home to one store. One keeper at a time uses it, in its event loop.
 
     Args:
+        home: the home.
         store: the store.
-        told: called for each batch as its confirmation is noted.
+        on_shipped: called for each batch after its confirmation is written.
     """
 
-    def __init__(self, store: Store, told: Callable[[Delivered], None] | None = None) -> None:
+    def __init__(self, home: HomeDir, store: Store, on_shipped: Callable[[ShippedBatch], None] | None = None) -> None:
         self.store = store
-        self._told = told
-        self._most: dict[str, int] = {}
-        self._named: dict[tuple[str, int], int] = {}
-        self._unknown: set[str] = set()
+        self._guard = PrivacyGuard(store)
+        self._home = home
+        self._on_shipped = on_shipped
+        self._max_batches: dict[str, int] = {}
+        """By log: number of batches in the next call after a rejected one."""
+        self._rejections: dict[tuple[str, int], int] = {}
+        """By log and batch: number of times that the store refused it as bad."""
+        self._unanswered: set[str] = set()
+        """Logs whose last call had no answer, so that the store may have its batches."""
 
-    def missing(self, room: Room) -> int:
-        """How many sealed batches of a subsystem the store has neither confirmed nor refused."""
+    @property
+    def guard(self) -> PrivacyGuard:
+        """Knows which subsystems do not ship here, because strangers could find their records."""
+        return self._guard
+
+    def missing(self, subsystem_dir: SubsystemDir) -> int:
+        """Count the sealed batches of a subsystem that the store has neither confirmed nor rejected."""
         total = 0
-        for shelf in room.shelves():
-            newest = newest_of(shelf)
+        for log_dir in LogDir.all_of(subsystem_dir):
+            newest = log_dir.sealed_through()
             if newest is not None:
-                total += len(self._mark(shelf, newest[0]).missing(newest[1]))
+                total += self._state(log_dir, newest[0]).count_missing(newest[1])
         return total
 
-    async def ship_some(self, room: Room) -> list[Delivered] | None:
-        """Send one call's worth of a subsystem.
+    async def ship_some(self, subsystem_dir: SubsystemDir) -> list[ShippedBatch] | None:
+        """Send the next batches of a subsystem in one call.
 
         Returns:
-            What was confirmed; an empty list when a batch was set aside or the group was halved; `None` when nothing
-            is left to ship.
+            The confirmed batches; an empty list if a batch was set aside or the group was halved; `None` if no batch is
+            left to ship, or the others are private and strangers could find them here.
 
         Raises:
-            StoreUnavailable, StoreRefused: nothing is known of this call; the mark tells it.
+            StoreUnavailable, StoreDenied: it is unknown whether the store has the batches of this call.
             OSError, FormatError: the home cannot be read.
         """
-        for shelf in room.shelves():
-            newest = newest_of(shelf)
+        for log_dir in LogDir.all_of(subsystem_dir):
+            newest = log_dir.sealed_through()
             if newest is None:
                 continue
             log, index = newest
-            mark = self._mark(shelf, log)
-            missing = mark.missing(index)
+            state = self._state(log_dir, log)
+            indexes = state.missing(index)
+            if state.lacks(index) and await self._guard.keeps_clear_batches(subsystem_dir):
+                encrypted = functools.partial(self._guard.is_encrypted, log_dir, log)
+                if not all(map(encrypted, state.missing(index))):
+                    self.note_error(subsystem_dir, self._guard.refuse(subsystem_dir.name))
+                indexes = filter(encrypted, indexes)
+            missing = list(islice(indexes, MAX_BATCHES_PER_CALL))
+            pruned = pruned_of(subsystem_dir) if missing else Pruned()
+            if given_up := [number for number in missing if pruned.has(log, number)]:
+                return await self._keep_manifests(subsystem_dir, log_dir, state, given_up)
             if missing:
-                return await self._ship_group(room, shelf, mark, missing)
+                return await self._ship_group(subsystem_dir, log_dir, state, missing)
         return None
 
-    def tell(self, room: Room, trouble: Trouble) -> None:
-        """Note a trouble with the store in the marks of a subsystem, where `status` and waiting processes see it."""
-        for shelf in room.shelves():
-            newest = newest_of(shelf)
+    async def _keep_manifests(
+        self, subsystem_dir: SubsystemDir, log_dir: LogDir, state: DeliveryState, indexes: Sequence[int]
+    ) -> list[ShippedBatch]:
+        """Let the store keep the manifests of batches that are pruned: this is all that it can get of them."""
+        begun = clock.monotonic()
+        if not isinstance(self.store, BlockKeeper):
+            for index in indexes:
+                state = state.set_aside(index, "its payload was given up")
+            self._write(log_dir, state)
+            return []
+        batches = [BatchBlocks(header, ()) for header in log_dir.batch_headers(indexes)]
+        for batch in batches:
+            blocks = log_dir.sealed_batches.blocks(batch.index)
+            await keep_manifest(self.store, batch.header.cid, batch.header.manifest, blocks)
+        for index in set(indexes).difference(batch.index for batch in batches):
+            state = state.set_aside(index, "damaged in the home")
+        seconds = clock.monotonic() - begun
+        return await self._confirm(subsystem_dir, log_dir, state, batches, seconds, moves_head=False)
+
+    async def check_newest(self, subsystem_dir: SubsystemDir) -> None:
+        """Ask the store for the newest batches that it has confirmed; lost ones will be shipped again.
+
+        If one of them is not pinned any more, the store is asked for the pins of all. If only a block is missing,
+        the delivery state says that more may be lost, until `ship --again` has read every block. A lost head is sent.
+
+        Raises:
+            StoreError, OSError: it did not answer; the home cannot be read.
+        """
+        for log_dir in LogDir.all_of(subsystem_dir):
+            newest = log_dir.sealed_through()
             if newest is None:
                 continue
-            mark = self._mark(shelf, newest[0])
-            if mark.missing(newest[1]):
-                self._keep(shelf, replace(mark, trouble=trouble))
+            lost: dict[int, Holding] = {}
+            pruned = pruned_of(subsystem_dir)
+            for index in newest_confirmed(self._state(log_dir, newest[0]), _NEWEST_CHECKED):
+                if pruned.has(newest[0], index):
+                    continue
+                with suppress(FormatError, FileNotFoundError):
+                    header = log_dir.sealed_batches.facts(index)
+                    holding = await holding_of(self.store, header, max_blocks=SAMPLE_BLOCKS)
+                    if holding != "whole":
+                        lost[index] = holding
+            if lost:
+                self._write(log_dir, replace(self._state(log_dir, newest[0]).forget(lost), lost=True))
+            else:
+                await self._repin_head(log_dir, newest[0], pruned)
+            if "not pinned" in lost.values():
+                await self._check_pins(log_dir, *newest, pruned, may_clear="incomplete" not in lost.values())
 
-    def _mark(self, shelf: Shelf, log: str) -> Mark:
-        return shipped.load(shelf.shipped, self.store.name, log, self.store.address)
+    async def _repin_head(self, log_dir: LogDir, log: str, pruned: Pruned) -> None:
+        state = self._state(log_dir, log)
+        head = await repin_head(self.store, log_dir, state, pruned)
+        if head != state.head:
+            self._write(log_dir, replace(self._state(log_dir, log), head=head))
 
-    def _keep(self, shelf: Shelf, mark: Mark) -> None:
-        shipped.store(shelf.shipped, self.store.name, mark)
+    async def _check_pins(self, log_dir: LogDir, log: str, newest: int, pruned: Pruned, *, may_clear: bool) -> None:
+        """Ask the store for the pins of all batches that it has confirmed; unpinned batches will be shipped again."""
+        indexes = [index for index in self._state(log_dir, log).confirmed(newest) if not pruned.has(log, index)]
+        for start in range(0, len(indexes), MAX_BATCHES_PER_CALL):
+            headers = list(log_dir.batch_headers(indexes[start : start + MAX_BATCHES_PER_CALL]))
+            pinned = await self.store.pinned([header.cid for header in headers])
+            gone = [header.manifest.index for header in headers if header.cid not in pinned]
+            if gone:
+                self._write(log_dir, self._state(log_dir, log).forget(gone))
+        if may_clear:
+            self._write(log_dir, replace(self._state(log_dir, log), lost=False))
 
-    async def _ship_group(self, room: Room, shelf: Shelf, mark: Mark, missing: Sequence[int]) -> list[Delivered]:
-        parcels, broken = self._pack(shelf, mark, missing)
-        if broken is not None:
-            return await self._judge(shelf, mark, missing[0], broken)
-        begun = time.monotonic()
-        with_head = parcels[-1].index > max((mark.upto, *mark.beyond))
-        if mark.log in self._unknown or mark.trouble is not None:
-            there = await self._already_there(parcels, with_head=with_head)
-            if there:
-                self._unknown.discard(mark.log)
-                moves = with_head and await self._has_head(there[-1], mark, known=there[-1] is parcels[-1])
-                return await self._confirm(room, shelf, mark, there, time.monotonic() - begun, moves_head=moves)
-        self._unknown.add(mark.log)
+    def note_error(self, subsystem_dir: SubsystemDir, error: LastError) -> None:
+        """Write an error of the store into the delivery states of logs with missing batches, for `status` and flush."""
+        for log_dir in LogDir.all_of(subsystem_dir):
+            newest = log_dir.sealed_through()
+            if newest is None:
+                continue
+            state = self._state(log_dir, newest[0])
+            if state.lacks(newest[1]):
+                self._write(log_dir, replace(state, last_error=error))
+
+    def _state(self, log_dir: LogDir, log: str) -> DeliveryState:
+        return delivery_state.load(log_dir.shipped, self.store.name, log, self.store.address)
+
+    def _write(self, log_dir: LogDir, state: DeliveryState) -> None:
+        """Write a delivery state; on a full disk use the reserve, because confirmed payloads can then be deleted."""
+        write = functools.partial(delivery_state.store, log_dir.shipped, self.store.name, state)
+        reserve.with_reserve(self._home.reserve, write)
+
+    async def _ship_group(
+        self, subsystem_dir: SubsystemDir, log_dir: LogDir, state: DeliveryState, missing: Sequence[int]
+    ) -> list[ShippedBatch]:
+        group, damage = self._next_group(log_dir, state, missing)
+        if damage is not None:
+            return await self._settle_damaged(log_dir, state, missing[0], damage)
+        begun = clock.monotonic()
+        with_head = group[-1].index > _newest_confirmed(state)
+        if state.log in self._unanswered or state.last_error is not None:
+            pinned = await self._already_there(group, with_head=with_head)
+            if pinned:
+                self._unanswered.discard(state.log)
+                moves_head = with_head and await self._has_head(pinned[-1], state, known=pinned[-1] is group[-1])
+                seconds = clock.monotonic() - begun
+                return await self._confirm(subsystem_dir, log_dir, state, pinned, seconds, moves_head=moves_head)
+        self._unanswered.add(state.log)
         try:
-            await self.store.ship(_shipment(Batches(shelf.batches), parcels, with_head=with_head))
+            await self.store.ship(shipment_of(log_dir.sealed_batches, group, with_head=with_head))
         except (StoreRejected, FormatError) as error:
-            self._unknown.discard(mark.log)
-            self._find_poison(shelf, mark, parcels, str(error))
+            self._unanswered.discard(state.log)
+            self._narrow_down(log_dir, state, group, str(error))
             return []
-        self._unknown.discard(mark.log)
-        return await self._confirm(room, shelf, mark, parcels, time.monotonic() - begun, moves_head=with_head)
+        self._unanswered.discard(state.log)
+        seconds = clock.monotonic() - begun
+        return await self._confirm(subsystem_dir, log_dir, state, group, seconds, moves_head=with_head)
 
-    async def _already_there(self, parcels: Sequence[_Parcel], *, with_head: bool) -> list[_Parcel]:
-        """The batches that are pinned, when an answer was lost; the newest only if the head block is pinned too."""
-        head_cid = parcels[-1].facts.head_cid
-        known = await self.store.pinned([*(parcel.facts.cid for parcel in parcels), *([head_cid] if with_head else [])])
-        headless = with_head and head_cid not in known
-        return [parcel for parcel in parcels if parcel.facts.cid in known and not (headless and parcel is parcels[-1])]
+    async def _already_there(self, group: Sequence[BatchBlocks], *, with_head: bool) -> list[BatchBlocks]:
+        """Return the batches that are pinned although an answer was lost.
 
-    async def _has_head(self, parcel: _Parcel, mark: Mark, *, known: bool) -> bool:
-        """Whether the call whose answer was lost has pinned a newer head block with its last batch, which this is."""
-        if parcel.index <= max((mark.upto, *mark.beyond)):
+        The newest of them counts only if the head block is pinned, too.
+        """
+        head_cid = group[-1].header.head_cid
+        wanted = [*(batch.header.cid for batch in group), *([head_cid] if with_head else [])]
+        pinned = await self.store.pinned(wanted)
+        headless = with_head and head_cid not in pinned
+        return [batch for batch in group if batch.header.cid in pinned and not (headless and batch is group[-1])]
+
+    async def _has_head(self, batch: BatchBlocks, state: DeliveryState, *, known: bool) -> bool:
+        """Return whether the call with the lost answer pinned the head block of its last batch, which is this one."""
+        if batch.index <= _newest_confirmed(state):
             return False
-        return known or parcel.facts.head_cid in await self.store.pinned([parcel.facts.head_cid])
+        return known or batch.header.head_cid in await self.store.pinned([batch.header.head_cid])
 
-    def _pack(
-        self, shelf: Shelf, mark: Mark, missing: Sequence[int]
-    ) -> tuple[list[_Parcel], FormatError | FileNotFoundError | None]:
-        """The batches of the next call; or what is wrong with the first one: it is not what was signed."""
-        batches = Batches(shelf.batches)
-        parcels: list[_Parcel] = []
+    def _next_group(
+        self, log_dir: LogDir, state: DeliveryState, missing: Sequence[int]
+    ) -> tuple[list[BatchBlocks], FormatError | FileNotFoundError | None]:
+        """Return the batches of the next call, or the damage of the first batch."""
+        batches = log_dir.sealed_batches
+        group: list[BatchBlocks] = []
         total = 0
-        for index in missing[: self._most.get(mark.log, MOST_BATCHES)]:
+        for index in missing[: self._max_batches.get(state.log, MAX_BATCHES_PER_CALL)]:
             try:
-                parcel = _parcel(batches, index)
+                batch = read_blocks(batches, index)
             except (FormatError, FileNotFoundError) as error:
-                return parcels, None if parcels else error
-            size = sum(length for _, _, length in parcel.sections)
-            if parcels and total + size > MOST_BYTES:
+                return group, None if group else error
+            if group and total + batch.size > MAX_BYTES_PER_CALL:
                 break
-            parcels.append(parcel)
-            total += size
-        return parcels, None
+            group.append(batch)
+            total += batch.size
+        return group, None
 
-    async def _judge(self, shelf: Shelf, mark: Mark, index: int, error: Exception) -> list[Delivered]:
-        """A batch that is not whole here is confirmed if the store has it (only the mark was lost), else set aside."""
+    async def _settle_damaged(
+        self, log_dir: LogDir, state: DeliveryState, index: int, error: Exception
+    ) -> list[ShippedBatch]:
+        """Confirm a batch that is damaged in the home if the store has it after a lost answer; else set it aside."""
         with suppress(FormatError, FileNotFoundError):
-            cid = Batches(shelf.batches).facts(index).cid
+            cid = log_dir.sealed_batches.facts(index).cid
             if cid in await self.store.pinned([cid]):
-                self._keep(shelf, mark.confirm([index]))
+                self._write(log_dir, state.confirm([index]))
                 return []
-        self._keep(shelf, mark.set_aside(index, f"damaged in the home: {error}"))
+        reason = str(error) if isinstance(error, PayloadGoneError) else f"damaged in the home: {explain_any(error)}"
+        self._write(log_dir, state.set_aside(index, reason))
         return []
 
-    def _find_poison(self, shelf: Shelf, mark: Mark, parcels: Sequence[_Parcel], reason: str) -> None:
-        if len(parcels) > 1:
-            self._most[mark.log] = max(1, len(parcels) // 2)
+    def _narrow_down(self, log_dir: LogDir, state: DeliveryState, group: Sequence[BatchBlocks], reason: str) -> None:
+        """Halve a rejected group; set a batch aside if it alone was rejected often enough."""
+        if len(group) > 1:
+            self._max_batches[state.log] = max(1, len(group) // 2)
             return
-        which = (mark.log, parcels[0].index)
-        self._named[which] = self._named.get(which, 0) + 1
-        if self._named[which] >= 2:
-            self._keep(shelf, mark.set_aside(parcels[0].index, reason))
+        key = (state.log, group[0].index)
+        self._rejections[key] = self._rejections.get(key, 0) + 1
+        if self._rejections[key] >= _REJECTIONS_UNTIL_SET_ASIDE:
+            self._write(log_dir, state.set_aside(group[0].index, reason))
 
     async def _confirm(
         self,
-        room: Room,
-        shelf: Shelf,
-        mark: Mark,
-        parcels: Sequence[_Parcel],
+        subsystem_dir: SubsystemDir,
+        log_dir: LogDir,
+        state: DeliveryState,
+        group: Sequence[BatchBlocks],
         seconds: float,
         *,
         moves_head: bool,
-    ) -> list[Delivered]:
-        """Mark batches as confirmed; the head block that was pinned before goes, once the mark names the new one."""
-        old, mark = mark.head, replace(mark, trouble=None)
+    ) -> list[ShippedBatch]:
+        """Write the confirmation of batches; then unpin the head block that the newest one replaces."""
+        old_head, state = state.head, replace(state, last_error=None)
         if moves_head:
-            mark = replace(mark, head=parcels[-1].facts.head_cid.text)
-        self._keep(shelf, mark.confirm(parcel.index for parcel in parcels))
-        if mark.log in self._most:
-            self._most[mark.log] = min(MOST_BATCHES, self._most[mark.log] * 2)
-        delivered = [
-            Delivered(
-                subsystem=room.name,
-                index=parcel.index,
-                cid=parcel.facts.cid.text,
+            state = replace(state, head=group[-1].header.head_cid.text)
+        self._write(log_dir, state.confirm(batch.index for batch in group))
+        if state.log in self._max_batches:
+            self._max_batches[state.log] = min(MAX_BATCHES_PER_CALL, self._max_batches[state.log] * 2)
+        shipped = [
+            ShippedBatch(
+                subsystem=subsystem_dir.name,
+                index=batch.index,
+                cid=batch.header.cid.text,
                 store=self.store.address,
                 seconds=seconds,
             )
-            for parcel in parcels
+            for batch in group
         ]
-        if self._told is not None:
-            for each in delivered:
-                self._told(each)
-        if old is not None and old != mark.head:
-            await self._unpin(old)
-        return delivered
+        if self._on_shipped is not None:
+            for batch in shipped:
+                self._on_shipped(batch)
+        if old_head is not None and old_head != state.head:
+            await self._unpin(old_head)
+        return shipped
 
     async def _unpin(self, head_cid: str) -> None:
-        """Best effort: a head block too many is a few hundred bytes."""
+        """Unpin a head block; errors are ignored, because a remaining head block has only a few hundred bytes."""
         try:
             await self.store.unpin([Cid.parse(head_cid)])
         except (StoreError, FormatError):
             return
 
 
-def _parcel(batches: Batches, index: int) -> _Parcel:
-    facts = batches.facts(index)
-    sections: list[tuple[Cid, int, int]] = []
-    for path in batches.files(index):
-        with disk.stream(path) as stream:
-            sections += car.scan(stream)
-    there = {cid for cid, _, _ in sections}
-    if not {facts.manifest.payload, *facts.manifest.evidence} <= there:
-        raise FormatError("the payload has left the home", where=batches.file(index))
-    return _Parcel(facts, tuple(sections))
+def last_error_of(error: Exception, next_retry: float) -> LastError:
+    """Return the value for the delivery state that describes an error to waiting flushes.
 
-
-def _shipment(batches: Batches, parcels: Sequence[_Parcel], *, with_head: bool) -> Shipment:
-    newest = parcels[-1]
-    roots = [parcel.facts.cid for parcel in parcels]
-    if with_head:
-        roots.append(newest.facts.head_cid)
-    wanted = [
-        [
-            section
-            for section in parcel.sections
-            if section[0] != parcel.facts.head_cid or (with_head and parcel is newest)
-        ]
-        for parcel in parcels
-    ]
-    lengths = [(cid, length) for sections in wanted for cid, _, length in sections]
-    header = car.header(roots)
-
-    def pieces() -> Iterator[bytes]:
-        yield header
-        for parcel, sections in zip(parcels, wanted, strict=True):
-            keep = {cid for cid, _, _ in sections}
-            for cid, block in batches.blocks(parcel.index):
-                if cid in keep:
-                    yield car.section_head(cid, len(block))
-                    for start in range(0, len(block), _PIECE):
-                        yield block[start : start + _PIECE]
-
-    return Shipment(
-        roots=tuple(roots),
-        blocks=len(lengths),
-        block_bytes=sum(length for _, length in lengths),
-        size=len(header) + sum(len(car.section_head(cid, length)) + length for cid, length in lengths),
-        open=pieces,
-    )
-
-
-def trouble_of(error: Exception, next_retry: float) -> Trouble:
-    """What an error of a store means to somebody who waits."""
-    kind: Literal["refused", "silent", "unavailable", "denied", "rejected"] = "unavailable"
-    if isinstance(error, StoreRefused):
-        kind = "denied"
-    elif isinstance(error, StoreUnavailable):
-        causes = list(_causes(error))
-        if any(isinstance(cause, (ConnectionRefusedError, FileNotFoundError)) for cause in causes):
-            kind = "refused"
-        elif any(isinstance(cause, TimeoutError) or type(cause).__name__ == "TimeoutError" for cause in causes):
-            kind = "silent"
-    return Trouble(kind, str(error), time.time(), next_retry)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        inner = getattr(error, "os_error", None)
-        if isinstance(inner, BaseException):
-            yield inner
-        error = error.__cause__ or error.__context__
+    Args:
+        error: an error of the store, or of reading the home.
+        next_retry: time of the next try, seconds since 1970.
+    """
+    kind = error.kind if isinstance(error, StoreError) else "unavailable"
+    return LastError(kind, str(error), clock.wall(), next_retry)

@@ -1,130 +1,299 @@
-"""Where sealed batches go: the contract that every store keeps, and the one door to them.
+"""Open stores, the places that sealed batches go to, and define the contract that every store keeps.
 
-A store takes whole CARs and answers one question honestly: is it pinned? `ship` returns when the store has confirmed
-every root and the count of blocks, and in no other case. What it raises says what to do next: `StoreUnavailable`,
-send the same bytes again; `StoreRefused`, someone must look at the address or the token; `StoreRejected`, these bytes
-will never be taken. Making a store touches no network, so it may happen under logging's lock.
+A store takes whole CARs and answers one question: is it pinned? `ship` returns when the store has confirmed every root
+and the count of blocks, and in no other case. Its errors say what to do next: after `StoreUnavailable` send the same
+bytes again; after `StoreDenied` correct the address or the token; after `StoreRejected` never send these bytes again.
+Making a store uses no network, so it may be done under logging's lock.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from ipfs_log_handlers.errors import StoreUnavailable
 from ipfs_log_handlers.stores.address import check_name, normalise, normalise_token, store_name
+from ipfs_log_handlers.stores.schemes import StoreScheme, register_scheme, scheme_of
 
 if TYPE_CHECKING:
     from ipfs_log_handlers.format.cid import Cid
 
-__all__ = ["MAX_BLOCK", "Shipment", "Store", "StoreInfo", "normalise", "open_store", "store_name"]
+__all__ = [
+    "BlockKeeper",
+    "Exposure",
+    "ExposureTeller",
+    "MissingBlockError",
+    "NameService",
+    "PinLister",
+    "Shipment",
+    "Store",
+    "StoreInfo",
+    "StoreScheme",
+    "normalise",
+    "open_store",
+    "preload",
+    "register_scheme",
+    "store_name",
+]
 
-MAX_BLOCK = 2 << 20
-"""Bytes of the largest block that a store is asked for: what Kubo takes since 0.40."""
+_PIECE_BYTES: Final = 256 << 10
+"""Bytes of a CAR that are handed to a store at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shipment:
-    """One CAR on its way, and what the store must say about it."""
+    """Describe one CAR to upload, and what the store must confirm."""
 
     roots: tuple[Cid, ...]
-    """What must be pinned recursively when `ship` returns: the roots in the header of the CAR."""
+    """The CIDs that must be pinned recursively when `ship` returns: the roots in the header of the CAR."""
 
     blocks: int
-    """How many blocks the CAR holds, a repeated one counted each time."""
+    """Number of blocks in the CAR; a block that is in it twice counts twice."""
 
     block_bytes: int
-    """The sum of their lengths, without CIDs and framing."""
+    """The sum of the lengths of the blocks, without CIDs and framing."""
 
     size: int
     """Bytes of the CAR."""
 
     open: Callable[[], Iterable[bytes]]
-    """Begins a fresh reading of the CAR, in pieces of at most 256 KiB; called once for each try."""
+    """Function that reads the CAR from its start, in pieces of at most 256 KiB; it is called once for every try."""
+
+    linked: int = 0
+    """About how many blocks that the store has already it must read, because the roots link them: this takes time."""
 
     def __post_init__(self) -> None:
         if not self.roots or len(set(self.roots)) != len(self.roots):
-            raise ValueError("a shipment has at least one root, and each once")
+            raise ValueError("a shipment has at least one root, and no root twice")
         if self.blocks < len(self.roots) or self.block_bytes < 0 or self.size < self.block_bytes:
             raise ValueError("a shipment holds at least its roots, and the CAR at least its blocks")
+
+    @classmethod
+    def of_blocks(cls, root: Cid, blocks: Iterable[tuple[Cid, bytes]], *, linked: int = 0) -> Shipment:
+        """Describe the CAR of one root and some small blocks, which are held in memory.
+
+        Args:
+            root: the block that must be pinned.
+            blocks: the blocks, the root among them, in the order of the CAR.
+            linked: as the field.
+
+        Raises:
+            ValueError: there is no block.
+        """
+        from ipfs_log_handlers.format import car
+
+        sections = list(blocks)
+        data = car.encode([root], sections)
+        return cls(
+            roots=(root,),
+            blocks=len(sections),
+            block_bytes=sum(len(block) for _, block in sections),
+            size=len(data),
+            open=lambda: (data[at : at + _PIECE_BYTES] for at in range(0, len(data), _PIECE_BYTES)),
+            linked=linked,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """What a store says about itself; `ipfs-logs doctor` shows it."""
+    """Describe a store by its own answers; `ipfs-logs doctor` shows this."""
 
     kind: str
-    """`kubo` or `memory`."""
+    """`kubo`, or the name of a registered scheme."""
 
     version: str
-    """The version it gives itself."""
+    """The version that the store gives itself."""
 
     address: str
-    """Where it was found; with `auto` the address behind it."""
+    """Address of the store; with `auto`, the address of the daemon that was found."""
 
     syncs: bool | None = None
     """Whether confirmed blocks survive a power cut: False for Kubo's flatfs with `sync: false`; None is unknown."""
 
     repo_bytes: int | None = None
-    """What its repository takes, if it says so."""
+    """Bytes of the store's repository; `None` if the store does not say it."""
 
     storage_max_bytes: int | None = None
-    """The size above which it collects garbage, if it says so."""
+    """Bytes of the repository above which the store collects garbage; `None` if the store does not say it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Say whether strangers can find what a store has, by its own configuration; `ipfs-logs doctor` shows this."""
+
+    announces: bool | None
+    """Whether the store tells a public network which blocks it has; `None`: it cannot be found out."""
+
+    found: str
+    """The reason, and what follows from it, in words."""
+
+    open_gateway: str | None = None
+    """Address of its gateway, if other machines can reach it."""
+
+    hint: str | None = None
+    """How to change it; `None` if there is nothing to change."""
+
+
+class MissingBlockError(StoreUnavailable):
+    """The store answered that it does not have a block. Another node may have it, or this store may have it later."""
 
 
 class Store(Protocol):
-    """A place that keeps pinned blocks. One event loop at a time uses it."""
+    """Keep pinned blocks. One event loop at a time uses a store."""
 
     @property
     def name(self) -> str:
-        """The name given to it, or 16 hex digits made of its address: a file name in the home."""
+        """The store's name: the configured one, or 16 hex digits made of its address. A file name in the home."""
 
     @property
     def address(self) -> str:
         """The normalised address, never with a credential."""
 
     async def ship(self, shipment: Shipment) -> None:
-        """Hands over a CAR; returns only when every root is confirmed as pinned and the counts match."""
+        """Upload a CAR; return only when every root is confirmed as pinned and the counts match.
+
+        Raises:
+            StoreUnavailable: it is unknown whether the store has this CAR; send it again.
+            StoreDenied: address, token or version are wrong.
+            StoreRejected: the store says that these bytes are bad.
+        """
 
     async def pinned(self, cids: Sequence[Cid]) -> frozenset[Cid]:
-        """Tells which of these are pinned recursively."""
+        """Return those of the CIDs that are pinned recursively."""
 
     async def get(self, cid: Cid) -> bytes:
-        """Returns a block that the store has, rehashed; it asks no other node for it.
+        """Return a block that the store has, after hashing it; the store asks no other node for it.
 
         Raises:
             VerificationError: the store answered with other bytes.
-            StoreUnavailable: it does not have the block, or did not answer.
+            MissingBlockError: it does not have the block.
+            StoreUnavailable: it did not answer.
         """
 
     async def unpin(self, cids: Sequence[Cid]) -> None:
-        """Takes pins away; one that is not there is no error."""
+        """Remove pins; a pin that does not exist is no error."""
 
     async def probe(self) -> StoreInfo:
-        """Asks the store who it is."""
+        """Ask the store for its kind, version and state."""
 
     async def close(self) -> None:
-        """Lets connections go; the store may be used again afterwards."""
+        """Close the connections; the store may be used again afterwards."""
+
+
+@runtime_checkable
+class PinLister(Protocol):
+    """A store that can list what it has pinned; `verify` asks it for manifests that the home does not have."""
+
+    async def list_pins(self) -> frozenset[Cid]:
+        """Return the CIDs of all blocks that are pinned recursively.
+
+        Raises:
+            StoreUnavailable: it did not answer, or the list is too long.
+        """
+
+
+@runtime_checkable
+class ExposureTeller(Protocol):
+    """A store that can tell whether strangers can find what it has: private subsystems are shipped only if not."""
+
+    async def exposure(self) -> Exposure:
+        """Read the configuration of the store.
+
+        Raises:
+            StoreUnavailable: it did not answer.
+            StoreDenied: token, address or version are wrong.
+        """
+
+
+@runtime_checkable
+class BlockKeeper(Protocol):
+    """A store that can keep one block without what it links: the manifest of a batch whose payload is given up."""
+
+    async def keep_alone(self, cid: Cid, block: bytes) -> None:
+        """Pin a block alone; a recursive pin of it is removed, so that the store may delete what it links.
+
+        Doing it again changes nothing. When this is interrupted, the block may be without a pin, and is not deleted
+        before the next garbage collection.
+
+        Args:
+            cid: its CID.
+            block: its bytes, which are stored again if the store has lost them.
+
+        Raises:
+            StoreUnavailable: it is unknown whether it is pinned; do it again.
+            StoreDenied: token, address or version are wrong.
+        """
+
+
+@runtime_checkable
+class NameService(Protocol):
+    """A store that also publishes IPNS names."""
+
+    async def put_name(self, name: str, record: bytes) -> None:
+        """Hand out a signed record of a name. A return does not mean that anybody can resolve the name.
+
+        Raises:
+            StoreUnavailable: it is unknown whether it was taken; a record with a larger number may be there.
+            StoreDenied: token, address or version are wrong.
+        """
+
+    async def get_name(self, name: str) -> bytes:
+        """Return the newest record of a name, as it was signed; it is not verified.
+
+        Raises:
+            StoreUnavailable: there is none, or the store did not answer.
+        """
+
+    async def resolve_name(self, name: str, *, deadline_s: float | None = None) -> Cid:
+        """Return the block to which a name leads now, without the caches of this store; the answer is not proven.
+
+        Args:
+            name: the name.
+            deadline_s: seconds that the store gets; `None`: as for other calls.
+
+        Raises:
+            StoreUnavailable: nobody knows it, or the store did not answer.
+        """
 
 
 def open_store(address: str, *, token: str | None = None, name: str | None = None) -> Store:
-    """Makes the store that an address means; no file is read and no connection opened.
+    """Make the store at an address; no file is read and no connection is opened.
 
     Args:
-        address: `http(s)://host:port`, a multiaddr (`/ip4/…`, `/dns4/…`, `/unix/…`), `auto`, or `memory:NAME`.
+        address: `http(s)://host:port`, a multiaddr (`/ip4/…`, `/dns4/…`, `/unix/…`), `auto`, or that of a
+            registered scheme.
         token: `bearer:…`, `basic:user:password`, `env:NAME` or `file:PATH`.
-        name: what to call it in the home instead of a hash of the address.
+        name: the name of the store in the home; default: a hash of the address.
 
     Raises:
-        ConfigurationError: an address, token or name that cannot be meant.
+        ConfigurationError: the address, token or name is malformed.
     """
     address = normalise(address)
     name = store_name(address) if name is None else check_name(name)
     token = normalise_token(token)
-    if address.startswith("memory:"):
-        from ipfs_log_handlers.stores.memory import MemoryStore
-
-        return MemoryStore.named(address.removeprefix("memory:"), name=name)
+    scheme = scheme_of(address)
+    if scheme is not None:
+        return scheme.open(address, name, token)
     from ipfs_log_handlers.stores.kubo import KuboStore
 
     return KuboStore(address, token=token, name=name)
+
+
+def preload(address: str) -> None:
+    """Import the modules that a store at this address needs for its first call.
+
+    The keeper does this before its first call, while no fork can happen: a child would wait for ever for a module that
+    another thread of the parent was importing. A registered scheme names its modules (`StoreScheme.preload`).
+    """
+    scheme = scheme_of(address)
+    if scheme is not None:
+        if scheme.preload is not None:
+            scheme.preload()
+        return
+    import encodings.idna  # noqa: F401 - the codec of host names
+
+    import ipfs_log_handlers.stores.kubo  # noqa: F401
+    from ipfs_log_handlers.stores.kubo_rpc import own_version
+
+    own_version()

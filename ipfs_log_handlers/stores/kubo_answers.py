@@ -1,9 +1,9 @@
-"""What the answers of a Kubo daemon mean: bytes and status in, nothing or the right error out. No I/O.
+"""Interpret the answers of a Kubo daemon: return nothing for a success, else the right error. No I/O.
 
-Kubo says 500 for nearly everything, so the text of its message decides. Three outcomes are told apart: *rejected*,
-where the daemon names the bytes themselves as bad (hash, size, codec); *refused*, where token, origin, address or
-version is wrong and no batch is to blame; and *unavailable*, which is all the rest, a full disk and an answer that
-nobody understands included, because what is unknown is tried again.
+Kubo answers 500 for nearly every failure, so the text of its message decides. There are three outcomes. *Rejected*: the
+daemon says that the bytes themselves are bad (hash, size, codec). *Denied*: token, origin, address or version is wrong,
+and the batch is not the cause. *Unavailable*: all other answers, also a full disk and an unknown answer, because then
+the same bytes are sent again.
 Behaviour: Kubo's `core/commands/dag/import.go` and go-ipfs-cmds' `http/`, as observed with 0.43.
 """
 
@@ -15,74 +15,89 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
-from ipfs_log_handlers.errors import FormatError, StoreError, StoreRefused, StoreRejected, StoreUnavailable
+from ipfs_log_handlers.errors import FormatError, StoreDenied, StoreError, StoreRejected, StoreUnavailable
 from ipfs_log_handlers.format.cid import Cid
 
-__all__ = ["MAX_LINE", "OLDEST_KUBO", "ImportAnswer", "failure", "json_object", "retry_after", "version_problem"]
+__all__ = [
+    "MAX_LINE",
+    "OLDEST_KUBO",
+    "ImportAnswer",
+    "failure",
+    "json_object",
+    "retry_after",
+    "version_of",
+    "version_problem",
+]
 
 MAX_LINE: Final = 1 << 16
-"""Bytes of one line of an answer; Kubo's are some 120, and longer where a pin error names a path."""
+"""Bytes of one line of an answer, at most; Kubo's lines have some 120, and more when a pin error names a path."""
 
 OLDEST_KUBO: Final = (0, 26)
-"""Pin names and the pinner's present behaviour came with it; nothing older was read or run."""
+"""The oldest accepted release: it introduced pin names, and no older release was tested."""
 
-_SHOWN = 300
+_MAX_SHOWN_CHARS: Final = 300
+"""Characters of a daemon's message that an error of ours repeats."""
+_HALF_SHOWN: Final = _MAX_SHOWN_CHARS // 2
+"""Characters that are kept at either end of a longer message."""
 
-_POISON = re.compile(
+_REJECTION = re.compile(
     r"mismatch in content integrity"  # a hash
     r"|block is over \d+ ?MiB|length of read beyond allowable maximum"  # a size
     r"|no decoder registered|insecure hash function|digest too (?:small|large)"  # a codec, a hash function
-    # Bytes that are not what their codec says. Only these endings: a full disk is told in the same frame.
+    # Bytes that do not follow their codec. Only these endings count: a full disk is reported with the same beginning.
     r'|import failed at block "[^"]*": (?:cbor:|protobuf|proto:|duplicate map key|unexpected|invalid|EOF$)'
-    r"|invalid cid:|invalid header: (?!.*EOF)",  # no CAR; but one cut short may be the network
+    r"|invalid cid:|invalid header: (?!.*EOF)",  # not a CAR; but a CAR that was cut short may be a fault of the network
     re.IGNORECASE,
 )
-_ROOM = re.compile(
+# A full or failing disk of the daemon; these words are checked before those of a rejection.
+_NO_ROOM = re.compile(
     r"no space left|disk quota|input/output error|read-only file system|too many open files", re.IGNORECASE
 )
 
+# The hint for an answer, by status.
 _ADVICE = {
     301: "Give the address that it points to",
-    401: "Set `token` to what API.Authorizations of the daemon, or the proxy before it, wants",
-    403: "Set `token` to what API.Authorizations of the daemon wants, and let AllowedPaths hold /api/v0",
+    401: "Set `token` to a credential of API.Authorizations of the daemon, or of the proxy in front of it",
+    403: "Set `token` to a credential of API.Authorizations of the daemon, and add /api/v0 to its AllowedPaths",
     404: "Check that the address is the RPC of Kubo (port 5001), not its gateway",
     405: "Check that the address is the RPC of Kubo (port 5001), not its gateway",
-    413: "Let the proxy before the daemon take larger bodies, or go around it",
+    413: "Let the proxy in front of the daemon accept larger bodies, or use an address without the proxy",
 }
 _TEMPORARY = {408, 425, 429}
+"""Statuses after which the same call is tried again, beside those from 500 on."""
 
 
 def failure(status: int, body: bytes, where: str, headers: Mapping[str, str] | None = None) -> StoreError:
-    """Returns the error that an answer other than 200 means."""
+    """Return the error that an answer other than 200 means."""
     message = _message(body)
     headers = headers or {}
     if 300 <= status < 400:
-        return _refused(f"the daemon's address answers with a redirect ({status})", headers.get("Location"), 301, where)
+        return _denied(f"the daemon's address answers with a redirect ({status})", headers.get("Location"), 301, where)
     if status in _TEMPORARY or status >= 500:
-        if status == 500 and _is_poison(message):
-            return StoreRejected("the daemon names these bytes as bad", found=message, where=where)
+        if status == 500 and _is_rejection(message):
+            return StoreRejected("the daemon says that these bytes are bad", found=message, where=where)
         return _unavailable(f"the daemon answered {status}", message, where, headers)
     if status == 400:
         return _bad_request(message, where, headers)
     if 400 < status < 500:
-        return _refused(f"the daemon refuses the call ({status})", message, status, where)
+        return _denied(f"the daemon refuses the call ({status})", message, status, where)
     return _unavailable(f"the daemon gave the unexpected status {status}", message, where, headers)
 
 
-def _is_poison(message: str) -> bool:
-    return bool(_POISON.search(message)) and not _ROOM.search(message)
+def _is_rejection(message: str) -> bool:
+    return bool(_REJECTION.search(message)) and not _NO_ROOM.search(message)
 
 
 def _bad_request(message: str, where: str, headers: Mapping[str, str]) -> StoreError:
     if "HTTP request to an HTTPS server" in message:
-        return StoreRefused("the daemon speaks HTTPS only", where=where, hint="Write https:// in the address")
+        return StoreDenied("the daemon speaks HTTPS only", where=where, hint="Write https:// in the address")
     if "version mismatch" in message:
-        return _refused("the daemon refuses the call (400)", message, 400, where)
+        return _denied("the daemon refuses the call (400)", message, 400, where)
     return _unavailable("the daemon did not understand the call (400)", message, where, headers)
 
 
-def _refused(what: str, message: str | None, status: int, where: str) -> StoreRefused:
-    return StoreRefused(what, found=_clipped(message or "") or None, where=where, hint=_ADVICE.get(status))
+def _denied(what: str, message: str | None, status: int, where: str) -> StoreDenied:
+    return StoreDenied(what, found=_clipped(message or "") or None, where=where, hint=_ADVICE.get(status))
 
 
 def _unavailable(what: str, message: str, where: str, headers: Mapping[str, str]) -> StoreUnavailable:
@@ -92,7 +107,7 @@ def _unavailable(what: str, message: str, where: str, headers: Mapping[str, str]
 
 
 def _message(body: bytes) -> str:
-    """The `Message` of Kubo's error object, or the text that stands in its place; one bounded, printable line."""
+    """Return the `Message` of Kubo's error object, or the whole text, as one bounded, printable line."""
     text = body[:MAX_LINE].decode("utf-8", "replace")
     try:
         value = json.loads(text)
@@ -105,11 +120,11 @@ def _message(body: bytes) -> str:
 
 def _clipped(text: str) -> str:
     line = "".join(c if c.isprintable() else " " for c in " ".join(text.split()))
-    return line if len(line) <= _SHOWN else f"{line[: _SHOWN // 2]} … {line[-_SHOWN // 2 :]}"
+    return line if len(line) <= _MAX_SHOWN_CHARS else f"{line[:_HALF_SHOWN]} … {line[-_HALF_SHOWN:]}"
 
 
 def retry_after(value: str | None, date: str | None = None) -> float | None:
-    """Seconds that a Retry-After header asks for (0 to 3600), counted from the answer's own Date; None without one."""
+    """Return the seconds (0 to 3600) of a Retry-After header, counted from the answer's own Date; None without one."""
     if value is None:
         return None
     try:
@@ -122,27 +137,32 @@ def retry_after(value: str | None, date: str | None = None) -> float | None:
 
 
 def version_problem(body: bytes, where: str) -> tuple[str, StoreError | None]:
-    """Returns what `/api/v0/version` says, and why this daemon cannot be used, if it cannot."""
+    """Return the version in an answer of `/api/v0/version`, and the error if this daemon cannot be used."""
     value = json_object(body, where)
     version = value.get("Version")
-    found = re.match(r"(\d{1,6})\.(\d{1,6})", version) if isinstance(version, str) else None
-    if found is None:
-        return "", StoreRefused(
-            "what answers does not say which Kubo it is",
+    if not isinstance(version, str) or version_of(version) == (0, 0):
+        return "", StoreDenied(
+            "the answer does not contain the version of Kubo",
             found=_message(body),
             where=where,
             hint="Check that the address is the RPC of Kubo (port 5001)",
         )
-    if (int(found[1]), int(found[2])) < OLDEST_KUBO:
+    if version_of(version) < OLDEST_KUBO:
         least = ".".join(map(str, OLDEST_KUBO))
-        old = StoreRefused("Kubo is too old", expected=f"{least} or later", found=_clipped(str(version)), where=where)
+        old = StoreDenied("Kubo is too old", expected=f"{least} or later", found=_clipped(str(version)), where=where)
         old.hint = "Update the daemon; 0.42 or later is recommended"
         return str(version), old
     return _clipped(str(version)), None
 
 
+def version_of(text: str) -> tuple[int, int]:
+    """Return the first two numbers of a version; (0, 0) for a text that is none."""
+    match = re.match(r"(\d{1,6})\.(\d{1,6})", text)
+    return (0, 0) if match is None else (int(match[1]), int(match[2]))
+
+
 def json_object(line: bytes, where: str) -> dict[str, Any]:
-    """Reads one JSON object of a 200; anything else means that something unknown answered."""
+    """Parse the JSON object of a 200; any other answer means that another program answered."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -155,10 +175,16 @@ def json_object(line: bytes, where: str) -> dict[str, Any]:
 
 
 class ImportAnswer:
-    """The lines of a 200 to `dag/import`: complete when every root was confirmed and then the counts came.
+    """Read the lines of a 200 to `dag/import`: it is complete if every root is confirmed and then the counts follow.
 
-    Trailers cannot be seen by an aiohttp client, so the Stats line is the only end marker: without it nothing is known,
-    whatever the status was.
+    An aiohttp client cannot see trailers, so the Stats line is the only end marker: without it nothing is confirmed,
+    whatever the status.
+
+    Args:
+        roots: the CIDs that must be confirmed as pinned.
+        blocks: number of blocks that were sent.
+        block_bytes: the sum of their lengths.
+        where: the address, for errors.
     """
 
     def __init__(self, roots: Iterable[Cid], blocks: int, block_bytes: int, where: str) -> None:
@@ -171,7 +197,11 @@ class ImportAnswer:
         self.complete = False
 
     def feed(self, data: bytes) -> None:
-        """Takes the next piece of the body; raises `StoreUnavailable` when it is not what success looks like."""
+        """Take the next piece of the body.
+
+        Raises:
+            StoreUnavailable: a line is not part of a success.
+        """
         *lines, self._held = (self._held + data).split(b"\n")
         for line in lines:
             self._line(line)
@@ -179,7 +209,11 @@ class ImportAnswer:
             raise self._unknown("a line of the answer is too long", expected=f"at most {MAX_LINE} bytes")
 
     def end(self) -> None:
-        """The body is over: raises unless it was complete."""
+        """Take the end of the body.
+
+        Raises:
+            StoreUnavailable: the answer is not complete.
+        """
         if not self.complete:
             self._line(self._held)
         if not self.complete:
@@ -196,7 +230,7 @@ class ImportAnswer:
         elif isinstance(value.get("Stats"), dict):
             self._stats(value["Stats"])
         else:
-            raise self._unknown("a line of the answer is of no known kind", found=_clipped(repr(line[:80])))
+            raise self._unknown("a line of the answer is of an unknown kind", found=_clipped(repr(line[:80])))
 
     def _root(self, root: dict[str, Any]) -> None:
         link, trouble = root.get("Cid"), root.get("PinErrorMsg")
@@ -204,7 +238,7 @@ class ImportAnswer:
             cid = Cid.parse(link["/"] if isinstance(link, dict) and isinstance(link.get("/"), str) else "").text
         except FormatError as error:
             raise self._unknown(
-                "the daemon confirms a root that is no CID of ours", found=_clipped(repr(link))
+                "the daemon confirms a root that is not one of our CIDs", found=_clipped(repr(link))
             ) from error
         if cid not in self._sent:
             raise self._unknown("the daemon confirms a root that was not sent", found=cid)
@@ -215,13 +249,15 @@ class ImportAnswer:
         self._missing.discard(cid)
 
     def _stats(self, stats: dict[str, Any]) -> None:
-        found = {key: stats.get(key) for key in self._counts}
+        counts = {key: stats.get(key) for key in self._counts}
         if self._problem is not None:
             raise self._problem
         if self._missing:
             raise self._unknown("the daemon did not confirm a root that was sent", expected=min(self._missing))
-        if found != self._counts or any(type(n) is not int for n in found.values()):
-            raise self._unknown("the daemon counted other blocks than were sent", expected=self._counts, found=found)
+        if counts != self._counts or any(type(count) is not int for count in counts.values()):
+            raise self._unknown(
+                "the daemon counted more or fewer blocks than were sent", expected=self._counts, found=counts
+            )
         self.complete = True
 
     def _unknown(self, what: str, *, expected: object = None, found: object = None) -> StoreUnavailable:

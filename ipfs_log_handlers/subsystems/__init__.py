@@ -1,8 +1,9 @@
-"""What each subsystem logs: one module each, and the registry that holds them.
+"""Define the events of each subsystem: one module for every subsystem, and the registry of all.
 
-`audit, logs, wal, telemetry, health, fs_monitor, fs_replication, lifecycle, data_lifecycle, mcp_files, mcp_actions`
-are known, each read when it is first used; a program adds its own with `register(Subsystem(...))`. Each module has one
-function for each of its events: it checks the fields and gives them in the form that logging and structlog take:
+`names()` lists the known ones, and docs/subsystems/ has a page for each. A module is imported when its
+subsystem is first used. A program adds more with `register(Subsystem(...))`.
+A module has one function for every event: it checks the fields and returns them in the form that logging and structlog
+take:
 
     from ipfs_log_handlers.subsystems import audit
 
@@ -10,7 +11,7 @@ function for each of its events: it checks the fields and gives them in the form
     logging.getLogger("audit").info("signed in", extra=login)     # logging
     structlog.get_logger("audit").info(**login)                   # structlog: `event` goes by its name
 
-What else the record should hold goes beside them: `extra={**login, "tenant": 5}`, `log.info(**login, tenant=5)`.
+Add other fields of the record to them: `extra={**login, "tenant": 5}`, `log.info(**login, tenant=5)`.
 """
 
 from __future__ import annotations

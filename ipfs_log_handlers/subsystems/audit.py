@@ -1,11 +1,12 @@
-"""Authentication, authorisation and administration: who did what, and was it allowed."""
+"""Authentication, authorisation and administration: the action, its user, and whether it was allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from ipfs_log_handlers.subsystems.events import Events, Known, Unit
+from ipfs_log_handlers.subsystems.annotations import Known, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, distinct
 
@@ -36,7 +37,7 @@ def event(
     request_id: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Somebody did something, and was allowed to or not."""
+    """A user or a service acted, and was allowed to or not."""
 
 
 SUBSYSTEM: Final = Subsystem(
@@ -47,4 +48,5 @@ SUBSYSTEM: Final = Subsystem(
     records=100,
     meta={"event_count": count(), "event_types": distinct("event_type")},
     zone=("event_type", "action", "status", "user_id"),
+    ids=("request_id", "resource_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Known, Unit
+from ipfs_log_handlers.subsystems.annotations import Known, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, counts, distinct
 
@@ -60,4 +61,5 @@ SUBSYSTEM: Final = Subsystem(
     records=50,
     meta={"event_count": count(), "event_types": distinct("event_type"), "statuses": counts("status")},
     zone=("event_type", "action", "status", "policy_id", "user_id"),
+    ids=("event_id", "object_id", "request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Members, Range, Unit
+from ipfs_log_handlers.subsystems.annotations import Members, Range, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, single
 
@@ -100,4 +101,5 @@ SUBSYSTEM: Final = Subsystem(
         "monitor_node": single("node", plural="monitor_nodes"),
     },
     zone=("alert_type", "severity", "node", "timestamp"),
+    ids=("request_id", "trace_id"),
 )

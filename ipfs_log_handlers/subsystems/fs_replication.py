@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Members
+from ipfs_log_handlers.subsystems.annotations import Members
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, counts, single
 
@@ -24,6 +25,7 @@ Actions = Annotated[
 ]
 EVENTS: Final = Events()
 _CONFIGURED: Final = ("node_id", "role")
+"""Fields that `metadata` of a handler can give for all its records."""
 
 
 @EVENTS.define("replication.entry", configured=_CONFIGURED)
@@ -121,4 +123,5 @@ SUBSYSTEM: Final = Subsystem(
         "conflict_count": count(event="replication.conflict"),
     },
     zone=("node_id", "role", "status", "peer_id"),
+    ids=("entry_id", "operation_id", "checkpoint_id", "request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Unit
+from ipfs_log_handlers.subsystems.annotations import Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import distinct_count, worst
 
@@ -43,4 +44,5 @@ SUBSYSTEM: Final = Subsystem(
         "overall_status": worst("status", per="check_id", order=("unhealthy", "degraded", "healthy", "unknown")),
     },
     zone=("check_id", "status", "duration_ms"),
+    ids=("request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Known, Unit
+from ipfs_log_handlers.subsystems.annotations import Known, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, counts
 
@@ -190,4 +191,5 @@ SUBSYSTEM: Final = Subsystem(
         "violation_count": count(event="lifecycle.compliance", compliant=False),
     },
     zone=("action", "rule_kind", "classification", "new_state", "regulation", "size_bytes"),
+    ids=("content_id", "request_id", "trace_id"),
 )

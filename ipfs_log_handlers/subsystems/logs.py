@@ -1,4 +1,4 @@
-"""Everything that no other subsystem claims: the program's ordinary log."""
+"""All records that belong to no other subsystem: the ordinary log of the program."""
 
 from __future__ import annotations
 
@@ -14,4 +14,5 @@ SUBSYSTEM: Final = Subsystem(
     type="logs",
     records=200,
     meta={"log_count": count(), "component": single("component", plural="components", otherwise="all", logger=True)},
+    ids=("request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from ipfs_log_handlers.subsystems.events import Events, Known, Unit
+from ipfs_log_handlers.subsystems.annotations import Known, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, single
 
@@ -45,4 +46,5 @@ SUBSYSTEM: Final = Subsystem(
         "error_count": count(success=False),
     },
     zone=("command", "method", "category", "server_id", "success", "duration_ms"),
+    ids=("request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from ipfs_log_handlers.subsystems.events import Events, Unit
+from ipfs_log_handlers.subsystems.annotations import Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import count, single
 
@@ -45,4 +46,5 @@ SUBSYSTEM: Final = Subsystem(
         "component": single(plural="components", configured="component", logger=True),
     },
     zone=("operation", "backend", "bucket", "success", "duration_ms", "size"),
+    ids=("request_id", "cid", "trace_id"),
 )

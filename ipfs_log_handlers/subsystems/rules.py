@@ -1,11 +1,11 @@
-"""Rules: what a batch says of its records, as data.
+"""Define the metadata of a batch as data: each rule is an aggregate over the records of the batch.
 
-The keeper that seals a batch may be another process, which never imported the program's subsystems. So a rule is no
-code but one of a few aggregates with the names of fields; it travels as JSON in the header of each segment, and the
-keeper (`keeper/meta.py`) applies it.
+The keeper that seals a batch can be a process that has not imported the subsystems of the program. Therefore a rule is
+not code, but the name of an aggregate with names of fields. It is written as JSON into the header of each segment, and
+the keeper evaluates it (`stats/aggregates.py`).
 
-A subsystem's rules count the records that are whole events of it: the event is one of its own, and the fields which
-that event requires are there. A subsystem that names no events counts all of its records.
+The rules of a subsystem count complete events: records whose event is one of the subsystem, and which have all fields
+that the event requires. If a subsystem has no events, all its records count.
 """
 
 from __future__ import annotations
@@ -36,38 +36,41 @@ __all__ = [
 
 Scalar = str | int | float | bool | None
 Required = tuple[str | tuple[str, ...], ...]
-"""Names of fields that must be there; of those in an inner tuple, any one."""
+"""Names of required fields; of the fields in an inner tuple, one is enough."""
 
 KINDS: Final = ("count", "counts", "distinct", "distinct_count", "single", "worst")
-_MOST: Final = 64
-_LONGEST: Final = 256
+"""The names of all aggregates."""
+_MAX_ENTRIES: Final = 64
+"""Entries in each list or mapping of a rule."""
+_MAX_TEXT_LENGTH: Final = 256
+"""Characters of each name and value of a rule."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One aggregate over the records of a batch. The functions of this module make them."""
+    """One aggregate over the records of a batch. The functions of this module make rules."""
 
     rule: str
-    """Which: `count, counts, distinct, distinct_count, single, worst`."""
+    """Name of the aggregate: `count, counts, distinct, distinct_count, single, worst`."""
     field: str = ""
-    """The field it looks at; records without it count in no rule but `count`."""
+    """The field that it reads; records without it count only in `count`."""
     per: str = ""
     """Only the last record of each value of this field counts."""
     where: tuple[tuple[str, Scalar], ...] = ()
     """Only records whose fields have these values count."""
     order: tuple[str, ...] = ()
-    """`worst`: values from the worst on; the last one is the answer where none is found."""
+    """`worst`: values, the worst first; the last one is the result if no record has any of them."""
     plural: str = ""
-    """`single`: the key under which the values stand where they are several."""
+    """`single`: the key of the list of values, if there are several."""
     configured: str = ""
-    """`single`: the name under which a configuration gives the value for when the records do not agree."""
+    """`single`: the name in the `metadata` of a handler that gives the value if records have different values."""
     otherwise: Scalar = None
-    """`single`: that value. In a text, `{first}` stands for the s since 1970 of the batch's first record and `{index}`
-    for the number of the batch."""
+    """`single`: the value if neither records nor configuration give one. In a text, `{first}` is replaced by the time
+    of the first record (seconds since 1970) and `{index}` by the number of the batch."""
     logger: bool = False
-    """`single`: a record without the field has the last part of its logger's name."""
+    """`single`: for a record without the field, the last part of the name of its logger counts."""
     prefixes: tuple[tuple[str, str], ...] = ()
-    """`single` with `logger`: names for loggers and all below them, the longest prefix first."""
+    """`single` with `logger`: a name for each logger and those below it, the longest prefix first."""
 
     def __post_init__(self) -> None:
         if self.rule not in KINDS:
@@ -89,18 +92,18 @@ class Rule:
             _refuse("`order` lists values", "texts", self.order)
         if not is_scalar(self.otherwise) or type(self.logger) is not bool:
             _refuse("not a value for a rule", "a short text, a number or a boolean", (self.otherwise, self.logger))
-        if max(map(len, (self.where, self.order, self.prefixes))) > _MOST:
-            _refuse("a rule is too long", f"at most {_MOST} entries", "more")
+        if max(map(len, (self.where, self.order, self.prefixes))) > _MAX_ENTRIES:
+            _refuse("a rule is too long", f"at most {_MAX_ENTRIES} entries", "more")
 
     @property
     def fields(self) -> Iterator[str]:
-        """The fields of a record that it looks at."""
+        """The fields of a record that it reads."""
         yield from (name for name in (self.field, self.per, *dict(self.where)) if name)
         if self.logger:
             yield "logger"
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in headers; `Rule.parse` reads it."""
+        """Return the form for headers of segments, which `Rule.parse` reads."""
         members = {name: getattr(self, name) for name in self.__slots__}
         for name in ("where", "prefixes"):
             members[name] = dict(members[name])
@@ -108,17 +111,17 @@ class Rule:
         return {name: value for name, value in members.items() if value or (name == "otherwise" and value is not None)}
 
     @classmethod
-    def parse(cls, told: object) -> Rule:
-        """A rule, or the mapping of its fields that a configuration or a header gives.
+    def parse(cls, given: object) -> Rule:
+        """Make a rule from the mapping of its fields, which a configuration or a header has; return a rule unchanged.
 
         Raises:
-            ConfigurationError: it is none.
+            ConfigurationError: it is not a rule.
         """
-        if isinstance(told, cls):
-            return told
-        if not isinstance(told, Mapping) or not all(isinstance(key, str) for key in told):
-            _refuse("not a rule", "a mapping such as {'rule': 'distinct', 'field': 'status'}", told)
-        members = dict(told)
+        if isinstance(given, cls):
+            return given
+        if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+            _refuse("not a rule", "a mapping such as {'rule': 'distinct', 'field': 'status'}", given)
+        members = dict(given)
         for name in members:
             if name not in cls.__slots__:
                 _refuse("no such setting of a rule", "one of " + ", ".join(cls.__slots__), name)
@@ -135,41 +138,46 @@ class Rule:
 
 
 def count(**where: Scalar) -> Rule:
-    """How many records: all, or those with these values in their fields."""
+    """Make a rule that counts records: all, or those with these values in their fields."""
     return Rule(rule="count", where=tuple(where.items()))
 
 
 def counts(field: str, *, per: str = "", **where: Scalar) -> Rule:
-    """How many records by the value of a field; with `per` only the last record of each value of that field counts."""
+    """Make a rule that counts records by the value of a field.
+
+    With `per`, only the last record of each value of that other field counts.
+    """
     return Rule(rule="counts", field=field, per=per, where=tuple(where.items()))
 
 
 def distinct(field: str) -> Rule:
-    """The values of a field, sorted."""
+    """Make a rule that lists the values of a field, sorted."""
     return Rule(rule="distinct", field=field)
 
 
 def distinct_count(field: str) -> Rule:
-    """How many values a field has."""
+    """Make a rule that counts the different values of a field."""
     return Rule(rule="distinct_count", field=field)
 
 
 def worst(field: str, *, per: str, order: Sequence[str]) -> Rule:
-    """The first of `order` that the last record of any value of `per` has; the last of `order` where none has one."""
+    """Make a rule that gives the first of `order` that the last record of any value of `per` has, else its last."""
     return Rule(rule="worst", field=field, per=per, order=tuple(order))
 
 
 def single(
     field: str = "", *, plural: str, configured: str | None = None, otherwise: Scalar = None, logger: bool = False
 ) -> Rule:
-    """The value of a field if all records that have it agree, else the configured one, and the sorted list besides.
+    """Make a rule that gives the value of a field, if it is the same in all records that have the field.
+
+    Otherwise it gives the configured value, and also the sorted list of all values.
 
     Args:
-        field: its name; without one, `logger` tells the value.
+        field: name of the field; may be empty with `logger`.
         plural: the key of the list.
-        configured: the name of the value in a handler's `metadata`; the field's own, where it is not given.
-        otherwise: the value where nothing is configured.
-        logger: a record without the field has the last part of its logger's name.
+        configured: the name in the `metadata` of a handler that gives the value; default: the name of the field.
+        otherwise: the value if none is configured.
+        logger: for a record without the field, the last part of the name of its logger counts.
     """
     named = field if configured is None else configured
     return Rule(rule="single", field=field, plural=plural, configured=named, otherwise=otherwise, logger=logger)
@@ -177,14 +185,14 @@ def single(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """All that the keeper must know to say of a batch what its subsystem promises."""
+    """All rules of a subsystem: the keeper needs them to compute the metadata of a batch."""
 
     required: Mapping[str, Required] = field(default_factory=dict)
-    """The subsystem's events, and what a record of each must have; none: every record counts."""
+    """The events of the subsystem with their required fields; empty: every record counts."""
     meta: Mapping[str, Rule] = field(default_factory=dict)
-    """The keys of `meta`, and how each is found."""
+    """The keys of `meta` with their rules."""
     zone: tuple[str, ...] = ()
-    """Fields whose least and greatest numbers and small sets of values go into `stats`."""
+    """Fields of the zone map: their bounds and small sets of values are in `stats`."""
 
     def __bool__(self) -> bool:
         return bool(self.meta or self.zone)
@@ -197,7 +205,7 @@ class Rules:
 
     @property
     def id(self) -> str:
-        """Sixteen hex digits that tell these rules from others; empty when there are none."""
+        """Sixteen hex digits of a hash of the rules; empty if there are none."""
         if not self:
             return ""
         import json
@@ -207,21 +215,21 @@ class Rules:
         return sha256(text.encode()).hexdigest()[:16]
 
     def configured(self, values: Mapping[str, Any]) -> Rules:
-        """The same rules with the values that a handler's `metadata` gives."""
+        """Return the rules with the values from the `metadata` of a handler."""
         if not values:
             return self
         meta = {name: _with_configured(rule, values) for name, rule in self.meta.items()}
         required = {
-            event: tuple(each for each in names if isinstance(each, tuple) or each not in values)
+            event: tuple(name for name in names if isinstance(name, tuple) or name not in values)
             for event, names in self.required.items()
         }
         return replace(self, meta=meta, required=required)
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in segment headers and `settings.json`."""
+        """Return the form for headers of segments and `settings.json`."""
         return {
             "required": {
-                event: [each if isinstance(each, str) else list(each) for each in names]
+                event: [name if isinstance(name, str) else list(name) for name in names]
                 for event, names in self.required.items()
             },
             "meta": {name: rule.as_json() for name, rule in self.meta.items()},
@@ -229,11 +237,11 @@ class Rules:
         }
 
     @classmethod
-    def from_json(cls, told: object) -> Rules | None:
-        """Read it back; `None` for what is not the rules of a subsystem, whatever it is."""
+    def from_json(cls, given: object) -> Rules | None:
+        """Return the rules that `as_json` wrote; `None` for any other value."""
         try:
-            members: Any = told
-            if members.keys() != {"required", "meta", "zone"} or max(map(len, members.values())) > _MOST:
+            members: Any = given
+            if members.keys() != {"required", "meta", "zone"} or max(map(len, members.values())) > _MAX_ENTRIES:
                 return None
             required = {event: required_fields(names) for event, names in members["required"].items()}
             meta = {name: Rule.parse(rule) for name, rule in members["meta"].items()}
@@ -245,26 +253,26 @@ class Rules:
 
 
 def required_fields(names: object) -> Required:
-    """A list of names, some of them lists of alternatives, as a value.
+    """Return a list of required fields, in which alternatives are lists, as tuples.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: it is not such a list.
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         _refuse("an event lists the fields that it requires", "a list of names", names)
-    if len(names) > _MOST:
-        _refuse("an event requires too much", f"at most {_MOST} fields", len(names))
-    return tuple(each if is_name(each) else _listed("fields", each) for each in names)
+    if len(names) > _MAX_ENTRIES:
+        _refuse("an event requires too much", f"at most {_MAX_ENTRIES} fields", len(names))
+    return tuple(name if is_name(name) else _listed("fields", name) for name in names)
 
 
 def _with_configured(rule: Rule, values: Mapping[str, Any]) -> Rule:
     if rule.rule != "single":
         return rule
-    found = values.get(rule.configured) if rule.configured else None
+    value = values.get(rule.configured) if rule.configured else None
     prefixes = values.get(rule.plural) if rule.logger else None
     return replace(
         rule,
-        otherwise=rule.otherwise if found is None else found,
+        otherwise=rule.otherwise if value is None else value,
         prefixes=rule.prefixes if prefixes is None else _by_length(prefixes),
     )
 
@@ -274,16 +282,16 @@ def _by_length(prefixes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _listed(what: str, names: object) -> tuple[str, ...]:
-    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) > _MOST:
-        _refuse(f"`{what}` is a list", f"at most {_MOST} texts", names)
+    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) > _MAX_ENTRIES:
+        _refuse(f"`{what}` is a list", f"at most {_MAX_ENTRIES} texts", names)
     if not all(map(is_name if what != "order" else is_text, names)):
         _refuse(f"`{what}` lists names", "short, printable, no quotes", names)
     return tuple(names)
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Whether it is a short text that UTF-8 can hold."""
-    if type(value) is not str or len(value) > _LONGEST:
+    """Return whether a value is a short text that UTF-8 can encode."""
+    if type(value) is not str or len(value) > _MAX_TEXT_LENGTH:
         return False
     try:
         value.encode()
@@ -293,14 +301,14 @@ def is_text(value: object) -> TypeGuard[str]:
 
 
 def is_scalar(value: object) -> TypeGuard[Scalar]:
-    """Whether a manifest can hold it as one value: a short text, a 64-bit or finite number, a boolean, nothing."""
+    """Return whether a manifest can hold a value: a short text, a 64-bit or finite number, a boolean, `None`."""
     if type(value) is int:
         return -(1 << 63) <= value < 1 << 63
     return value is None or type(value) is bool or (type(value) is float and isfinite(value)) or is_text(value)
 
 
 def is_name(value: object) -> TypeGuard[str]:
-    """Whether a field or a key can have this name: short, printable, without quote and backslash."""
+    """Return whether a field or a key can have a name: short, printable, without quote and backslash."""
     return is_text(value) and bool(value) and value.isprintable() and not {'"', "\\"} & set(value)
 
 

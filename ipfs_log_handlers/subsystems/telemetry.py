@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from ipfs_log_handlers.errors import EventError
-from ipfs_log_handlers.subsystems.events import Events, Members, Unit
+from ipfs_log_handlers.subsystems.annotations import Members, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import distinct, single
 
@@ -85,4 +86,5 @@ SUBSYSTEM: Final = Subsystem(
         "sampling_interval": single("sampling_interval", plural="sampling_intervals"),
     },
     zone=("metric_type", "backend", "value", "timestamp"),
+    ids=("operation_id", "request_id", "trace_id"),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from ipfs_log_handlers.subsystems.events import Events, Members, Unit
+from ipfs_log_handlers.subsystems.annotations import Members, Unit
+from ipfs_log_handlers.subsystems.events import Events
 from ipfs_log_handlers.subsystems.registry import Subsystem
 from ipfs_log_handlers.subsystems.rules import counts, distinct_count, single
 
@@ -120,4 +121,5 @@ SUBSYSTEM: Final = Subsystem(
         "statuses": counts("status", per="operation_id"),
     },
     zone=("operation_type", "backend", "status", "updated_at", "partition_id"),
+    ids=("operation_id", "request_id", "trace_id"),
 )

@@ -1,26 +1,26 @@
-"""For the tests of programs that log with this package: what was logged, read back, and a fake daemon.
+"""Help the tests of programs that log with this package: read the logged records, and fake a Kubo daemon.
 
-capture.py    `capture`: a home of the test's own, and the records that landed in it
-daemon.py     `FakeDaemon`: an honest small Kubo on loopback, which lies when it is told to
-fixtures.py   both as pytest fixtures: `pytest_plugins = ["ipfs_log_handlers.testing.fixtures"]`
+capture.py       `capture`: a home for one test, and the records in it
+fake_kubo.py     `FakeKubo`: a small Kubo on loopback; a test can replace its answers
+fixtures.py      both as pytest fixtures: `pytest_plugins = ["ipfs_log_handlers.testing.fixtures"]`
+memory_store.py  a store in this process; importing this package registers its addresses, `memory:NAME`
 
-Nothing here is imported by the rest of the package, and nothing but `fixtures.py` needs pytest.
+Other packages import nothing from this one, and only `fixtures.py` needs pytest.
 """
 
 from __future__ import annotations
 
 from ipfs_log_handlers.testing.capture import Capture, capture
-from ipfs_log_handlers.testing.daemon import Answer, Asked, FakeDaemon, Said, confirmed, error, lines, part
+from ipfs_log_handlers.testing.fake_kubo import FakeKubo, Reply, Request, Response
 
-__all__ = [
-    "Answer",
-    "Asked",
-    "Capture",
-    "FakeDaemon",
-    "Said",
-    "capture",
-    "confirmed",
-    "error",
-    "lines",
-    "part",
-]
+__all__ = ["Capture", "FakeKubo", "Reply", "Request", "Response", "capture"]
+
+# The names of these before 0.1.0, for tests that were written with them.
+FakeDaemon = FakeKubo
+Asked = Request
+Said = Response
+Answer = Reply
+lines = FakeKubo.json_lines
+error = FakeKubo.error
+confirmed = FakeKubo.import_confirmation
+part = FakeKubo.uploaded_file

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_log_handlers.home import archives
-from tests.archived import archiver, facts
-from tests.cli.running import run
-from tests.reading import homes
+from ipfs_log_handlers.home import pending_archives
+from tests.support import sample_homes
+from tests.support.archives import archiver, facts
+from tests.support.cli import run
+from tests.support.verbs import READING
 
-VERBS = ["status", "ls", "cat", "verify", "log", "doctor", "ship", "keys show", "keys new-log src"]
+VERBS = [*map(" ".join, READING), "log", "ship", "keys new-log src"]
 
 
 def tree(path: Path) -> set[Path]:
@@ -22,7 +23,7 @@ def tree(path: Path) -> set[Path]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A directory of something else, in which names stand that a home has too."""
+    """Make a directory that is not a home, with names that a home has too."""
     project = tmp_path / "project"
     for name in ("src/spool/cron", "notes/archived", "config", "tools", "data/batches"):
         (project / name).mkdir(parents=True)
@@ -41,7 +42,7 @@ def test_a_directory_of_something_else_is_refused(project, verb, how):
     ended = run(*verb.split(), home=project) if how == "option" else run(*verb.split(), IPFS_LOGS_HOME=str(project))
 
     assert (2, "") == (ended.code, ended.out)
-    assert f"ipfs-logs: error: {project} is no home of ipfs-logs: no log lies in it\n" == ended.err
+    assert f"ipfs-logs: error: {project} is not a home of ipfs-logs: it contains no log\n" == ended.err
     assert before == tree(project)
 
 
@@ -51,14 +52,13 @@ def test_an_empty_directory_may_become_a_home(home):
     (home / ".snapshot").mkdir()
 
     assert 0 == run("doctor", home=home).code
-    assert (1, f"ipfs-logs: nothing is logged in {home} yet\n") == (
-        run("status", home=home).code,
-        run("status", home=home).err,
-    )
+    ended = run("status", home=home)
+    assert ended.code == 1
+    assert ended.err.startswith(f"ipfs-logs: nothing was logged here yet: {home}. ")
 
 
 def _without_the_keeper(home: Path) -> None:
-    homes.make(home, 1)
+    sample_homes.make(home, 1)
     for name in ("writer.key", "keeper.lock", "reserve", "requests"):
         path = home / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -66,8 +66,8 @@ def _without_the_keeper(home: Path) -> None:
 
 
 def _former_alone(home: Path) -> None:
-    homes.make(home, 1)
-    homes.end(home)
+    sample_homes.make(home, 1)
+    sample_homes.end(home)
     for path in [each for each in home.iterdir() if each.name != "audit"]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     shutil.rmtree(home / "audit" / "spool")
@@ -75,11 +75,12 @@ def _former_alone(home: Path) -> None:
 
 def _archive(home: Path) -> None:
     archiver(home, "audit").put_bytes(b"x", facts)
-    assert archives.listing(homes.room(home).archived)
+    assert pending_archives.listing(sample_homes.subsystem_dir(home).archived)
 
 
 @pytest.mark.parametrize(
-    "make", [lambda home: homes.log(home, range(1)), _archive, _without_the_keeper, _former_alone, homes.make]
+    "make",
+    [lambda home: sample_homes.log(home, range(1)), _archive, _without_the_keeper, _former_alone, sample_homes.make],
 )
 def test_a_home_is_known_by_any_log(home, make):
     """A segment, an archive that waits, a batch or a former log makes a home, beside files of others, too."""
@@ -94,15 +95,15 @@ def test_a_home_is_known_by_any_log(home, make):
 @pytest.mark.parametrize("args", [("--home", "", "status"), ("status", "--home", "")])
 def test_an_empty_name_is_refused(home, args):
     """`--home ""`, as an unset variable in a script gives it, never means another home."""
-    homes.make(home, 1)
+    sample_homes.make(home, 1)
 
     ended = run(*args, IPFS_LOGS_HOME=str(home))
 
-    assert (2, "", "ipfs-logs: error: --home is empty\n") == (ended.code, ended.out, ended.err)
+    assert (2, "", "ipfs-logs: error: --home is empty: give it a directory\n") == (ended.code, ended.out, ended.err)
 
 
-def test_an_empty_name_before_the_verb_and_one_behind_it(home):
+def test_a_name_after_the_verb_replaces_an_empty_one_before_it(home):
     """The one behind the verb counts."""
-    homes.make(home, 1)
+    sample_homes.make(home, 1)
 
     assert 0 == run("--home", "", "status", "--home", home).code

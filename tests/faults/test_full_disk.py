@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.keeper.loop import NoGuest
-from ipfs_log_handlers.keeper.thread import keep_now
-from ipfs_log_handlers.testing import FakeDaemon
-from tests import oracle, programs
-from tests.faults.disks import feigned_disk, small_disk
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.keeper.host import Standalone
+from ipfs_log_handlers.keeper.thread import run_keeper_now
+from ipfs_log_handlers.testing import FakeKubo
+from tests.support import oracle, programs
+from tests.support.small_disks import simulated_disk, small_disk
 
 MIB = 1 << 20
 TOOLS = """
@@ -43,7 +43,7 @@ TOOLS = """
         [found] = one.status()
         return found
 """
-DISKS = pytest.mark.parametrize("disk", [small_disk, feigned_disk])
+DISKS = pytest.mark.parametrize("disk", [small_disk, simulated_disk])
 
 
 def run(disk_env: dict[str, str], tmp_path: Path, body: str, **names: Any) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def run(disk_env: dict[str, str], tmp_path: Path, body: str, **names: Any) -> di
         DISK=str(tmp_path / "disk"),
         deadline_s=120,
         **names,
-    ).clean()
+    ).clean_but_for_losses()
     told: dict[str, Any] = json.loads(ended.out.splitlines()[-1])
     return told
 
@@ -74,7 +74,7 @@ def test_shipped_payloads_go_first(tmp_path):
         print(json.dumps(state()))
     """
     count = 1200
-    with small_disk(tmp_path / "disk", 10 * MIB) as env, FakeDaemon() as daemon:
+    with small_disk(tmp_path / "disk", 10 * MIB) as env, FakeKubo() as daemon:
         told = run(env, tmp_path, body, KUBO=daemon.url, COUNT=count)
         home = tmp_path / "disk" / "home"
         [log] = oracle.read_home(home)["logs"]
@@ -104,7 +104,7 @@ def test_then_what_is_new_is_dropped(tmp_path, disk):
             count += 1
         while not state()["dropped"]: note()
         until(lambda: state()["sealed"] >= len(kept))
-        gave_up = not (Path(HOME) / "reserve").exists()
+        gave_up = not (Path(HOME) / "reserve").stat().st_size
         for _ in range(20): note()
         filler.unlink()
         last = len(kept)
@@ -120,7 +120,7 @@ def test_then_what_is_new_is_dropped(tmp_path, disk):
     with disk(tmp_path / "disk", 12 * MIB) as env:
         told = run(env, tmp_path, body)
         home = tmp_path / "disk" / "home"
-        keep_now(Home(home), NoGuest(), timeout=20.0)
+        run_keeper_now(HomeDir(home), Standalone(), timeout=20.0)
         [log] = oracle.read_home(home)["logs"]
     assert told["kept"] == [record["event"] for record in log.records]
     dropped: dict[str, int] = {}
@@ -166,7 +166,7 @@ def test_a_record_that_may_wait_is_kept(tmp_path, disk):
 def test_the_reserve_is_real(tmp_path, disk):
     """On a disk that is full, giving the reserve up makes room for as many bytes."""
     body = """
-        from ipfs_log_handlers.home import disk, reserve
+        from ipfs_log_handlers.home import disk, reserve, volume
         at = Path(DISK)
         assert reserve.make(at / "reserve")
         fill()
@@ -174,8 +174,9 @@ def test_the_reserve_is_real(tmp_path, disk):
         except OSError as error: fits = error.errno not in disk.NO_ROOM
         assert not fits and not (at / "batch").exists()
         assert reserve.give_up(at / "reserve")
-        assert reserve.SIZE == disk.write_new(at / "batch", [bytes(reserve.SIZE)])
-        print(json.dumps({"left": disk.free_bytes(at)}))
+        size = reserve.wanted_bytes(at / "reserve")
+        assert size == disk.write_new(at / "batch", [bytes(size)])
+        print(json.dumps({"left": volume.free_bytes(at)}))
     """
     with disk(tmp_path / "disk", 12 * MIB) as env:
         told = run(env, tmp_path, body)
@@ -191,7 +192,7 @@ def test_the_writer_alone(tmp_path, disk):
         full = state()
         for path in sorted((Path(HOME) / "logs" / "spool").glob("*.seg"))[:1]: path.unlink()
         [one] = logging.getLogger().handlers
-        one._recorder.home.tick()
+        one._recorder.home.check_segments()
         def again():
             before = state()["durable"]
             log.info("again")

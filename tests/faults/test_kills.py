@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import oracle
-from tests.cli.running import command, run
-from tests.faults import shim
 from tests.kubo.daemon import Daemon
-from tests.programs import environment
-from tests.reading import homes
-from tests.soak.chaos import start_again
+from tests.support import oracle, sample_homes, syscall_faults
+from tests.support.chaos import start_again
+from tests.support.cli import command, run
+from tests.support.programs import environment
 
 
 def story(home: Path, daemon: Daemon, chance: random.Random, turns: int) -> int:
@@ -23,10 +21,10 @@ def story(home: Path, daemon: Daemon, chance: random.Random, turns: int) -> int:
     done = 0
     for turn in range(turns):
         count = chance.randrange(20, 120)
-        homes.log(home, range(done, done + count), kubo=daemon.url)
+        sample_homes.log(home, range(done, done + count), kubo=daemon.url)
         done += count
         at = chance.randrange(1, 160) if turn % 2 else 0
-        told = shim.environment(home, chance.choice(["kill-before", "kill-after"]), at=at)
+        told = syscall_faults.environment(home, chance.choice(["kill-before", "kill-after"]), at=at)
         sidecar = subprocess.Popen(
             command("--home", home, "ship", "--follow"),
             env={**environment(), **told},

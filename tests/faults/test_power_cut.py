@@ -9,19 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.keeper.loop import NoGuest
-from ipfs_log_handlers.keeper.thread import keep_now
-from tests import oracle, programs
-from tests.faults import shim
-from tests.faults.powercut import Disk, Event, events
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.keeper.host import Standalone
+from ipfs_log_handlers.keeper.thread import run_keeper_now
+from tests.support import oracle, programs, syscall_faults
+from tests.support.power_cut import Disk, Event, events
 
 AT = "state/ipfs-logs/program"
 """The home below the disk: what is above it is new, too."""
 
 # `begun`, `kept` and `shipped` go to a file on the same disk, so that they stand in the trace in their order.
 RUNS = """
-    from ipfs_log_handlers.stores.memory import MemoryStore
+    from ipfs_log_handlers.testing.memory_store import MemoryStore
     HOME = f"{DISK}/{AT}"
     board = os.open(f"{DISK}/board", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     def tell(*words): os.write(board, " ".join(words).encode() + b"\\n")
@@ -39,7 +38,7 @@ RUNS = """
             tell("kept", f"{name}-{number}")
             if number == 3:
                 [one] = logging.getLogger().handlers
-                one._recorder.home.ask()  # the keeper is at work from now on, not after a second
+                one._recorder.home.keeper.ask()  # the keeper is at work from now on, not after a second
             if number % 10 == 9: time.sleep(0.03)
     threads = [threading.Thread(target=work, args=(f"t{n}",)) for n in range(3)]
     for each in threads: each.start()
@@ -54,7 +53,7 @@ def trace_of(tmp_path: Path, durability: str, count: int) -> list[Event]:
     """Run the program; every change that it made to its disk."""
     disk, trace = tmp_path / "disk", tmp_path / "trace"
     disk.mkdir()
-    env = shim.environment(disk, trace=str(trace))
+    env = syscall_faults.environment(disk, trace=str(trace))
     programs.run(
         tmp_path / "home", RUNS, env=env, DISK=str(disk), AT=AT, DURABILITY=durability, COUNT=count, deadline_s=120
     ).clean()
@@ -81,7 +80,7 @@ def next_start(home: Path) -> oracle.Log:
     """Seal what is left, and verify; a home that is not there yet has an empty log."""
     if not (home / "logs").is_dir():
         return oracle.Log("logs")
-    assert keep_now(Home(home), NoGuest(), timeout=20.0, stores=())
+    assert run_keeper_now(HomeDir(home), Standalone(), timeout=20.0, stores=())
     assert [] == oracle.spooled(home)
     if not (home / "writer.key").exists():
         return oracle.Log("logs")

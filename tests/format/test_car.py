@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import car, dagcbor, varint
 from ipfs_log_handlers.format.cid import RAW, Cid
-from tests.format.mutations import assert_canonical, assert_refused, assert_total, cuts, flips, mutants, with_junk
-from tests.strategies import cids, named_blocks
+from tests.support.mutations import assert_canonical, assert_refused, assert_total, cuts, flips, mutants, with_junk
+from tests.support.strategies import cids, named_blocks
 from tests.vectors import load
 
 Contents = tuple[tuple[Cid, ...], list[tuple[Cid, bytes]]]
@@ -260,6 +260,8 @@ def test_scan(blocks: list[tuple[Cid, bytes]]) -> None:
 
     assert blocks == found
     assert list(car.scan(data)) == list(car.scan(memoryview(data))) == list(car.scan(io.BytesIO(data)))
+    roots, places = car.scan_with_roots(io.BytesIO(data))
+    assert ((ONE[0],), list(car.scan(data))) == (roots, list(places))
 
 
 def test_scan_of_a_mapped_file(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ipfs_log_handlers.format.checkpoint import (
     open_note,
     subsystem_of,
 )
-from tests.format.mutations import assert_canonical, assert_refused, assert_total, cuts, flips, mutants, with_junk
+from tests.support.mutations import assert_canonical, assert_refused, assert_total, cuts, flips, mutants, with_junk
 from tests.vectors import load
 from tests.vectors.build_chain import KEY, LOG
 
@@ -196,7 +196,7 @@ class TestForeign:
             if name in vector["signers"]:  # type: ignore[operator]
                 assert text == Checkpoint.open(signed, key).body()
             else:
-                with pytest.raises(VerificationError, match="not signed by the key"):
+                with pytest.raises(VerificationError, match="not signed by the expected key"):
                     Checkpoint.open(signed, key)
 
     def test_go_bytes(self) -> None:
@@ -272,7 +272,7 @@ class TestCheckpoint:
 
     def test_other_key(self) -> None:
         """A checkpoint that another key signed is refused, with both keys in the message."""
-        with pytest.raises(VerificationError, match="not signed by the key") as caught:
+        with pytest.raises(VerificationError, match="not signed by the expected key") as caught:
             Checkpoint.open(NOTE, OTHER.verifier)
         assert OTHER.name in str(caught.value.expected)
         assert KEY.name in str(caught.value.found)
@@ -280,7 +280,7 @@ class TestCheckpoint:
     def test_same_name_other_key(self) -> None:
         """The name of a key is not the key: its ID is compared, then the signature."""
         impostor = SecretKey(KEY.name, bytes(32))
-        with pytest.raises(VerificationError, match="not signed by the key"):
+        with pytest.raises(VerificationError, match="not signed by the expected key"):
             Checkpoint.open(CHECKPOINT.signed(impostor), KEY.verifier)
 
     def test_extensions(self) -> None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format.cid import CODECS, DAG_CBOR, DAG_PB, RAW, Cid
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
-from tests.strategies import blocks, cids, codecs
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
+from tests.support.strategies import blocks, cids, codecs
 from tests.vectors import load
 
 TABLE = [
@@ -154,6 +155,17 @@ def test_round_trips(cid: Cid) -> None:
         assert (cid, Cid, hash(cid)) == (other, type(other), hash(other))
 
 
+@given(st.data())
+def test_a_mistyped_cid_is_another_one_or_a_format_error(data: st.DataObject) -> None:
+    """A character more, less, or another one, as people mistype them."""
+    text = HELLO.text
+    place = data.draw(st.integers(0, len(text)))
+    put_in = data.draw(st.text("abcdefghijklmnopqrstuvwxyz234567Qz01m-_ é", max_size=3))
+    left_out = data.draw(st.integers(0, 3))
+    with contextlib.suppress(FormatError):
+        Cid.from_user(text[:place] + put_in + text[place + left_out :])
+
+
 @given(cids, st.sampled_from(["base16", "base32", "base32upper", "base36", "base58btc", "base64url"]))
 def test_from_user_in_any_base(cid: Cid, base: str) -> None:
     """What people paste from other tools is the same CID in whatever base it stands."""
@@ -176,14 +188,15 @@ def test_from_user_v0() -> None:
     ("text", "message"),
     [
         ("", "not a CID"),
+        ("bafkreiqeibnoelefnzgwbcacyt4vh52ymxvzbjq7mmqhtcnwarfq4lzegsiqe", "cannot have"),  # a digest that is too long
         ("bafy", "not a CID"),
         ("/ipfs/" + HELLO.text + "/payload", "not a CID"),
         ("hello world", "not a CID"),
-        ("k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8", "no block"),
-        ("bafkqabtimvwgy3yk", "no block"),  # identity
+        ("k51qzi5uqu5dlvj2baxnqndepeb86cbk3ng7n3i46uzyxzyqj2xjonzllnv0v8", "a log cannot have"),
+        ("bafkqabtimvwgy3yk", "a log cannot have"),  # identity
         ("bafkrgqhhyivzstcz3hhswshfjgy6ertgmnqeleynhwt4dlfsthi4hn7zgh4uvlsb5xncykzapi3ocd4lzogukir6ksdy6wzrnz6ohnv4aglcs",
-         "no block"),  # sha2-512
-        ("baguqeerasords4njcts6vs7qvdjfcvgnume4hqohf65zsfguprqphs3icwea", "no block"),  # dag-json
+         "a log cannot have"),  # sha2-512
+        ("baguqeerasords4njcts6vs7qvdjfcvgnume4hqohf65zsfguprqphs3icwea", "a log cannot have"),  # dag-json
     ],
 )  # fmt: skip
 def test_from_user_refused(text: str, message: str) -> None:
@@ -195,6 +208,7 @@ def test_from_user_refused(text: str, message: str) -> None:
 
 
 @given(st.text(max_size=70) | st.from_regex(r"[bzfumkQ][a-zA-Z0-9]{0,70}", fullmatch=True))
+@example("bafkreiqeibnoelefnzgwbcacyt4vh52ymxvzbjq7mmqhtcnwarfq4lzegsiqe")
 def test_from_user_is_total(text: str) -> None:
     """Whatever is typed, it is a CID or a FormatError."""
     try:

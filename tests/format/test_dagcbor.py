@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import dagcbor
 from ipfs_log_handlers.format.cid import DAG_CBOR, RAW, Cid
-from tests.format.dagcbor_refused import REFUSED
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, mutants, with_junk
-from tests.strategies import dag_values
+from tests.support.dagcbor_refused import REFUSED
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, mutants, with_junk
+from tests.support.strategies import dag_values
 from tests.vectors import load
 from tests.vectors.build_ipld import VALUES
 

@@ -10,7 +10,7 @@ from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format import directory, varint
 from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, RAW, Cid
 from ipfs_log_handlers.format.directory import Directory, Link, Symlink
-from tests import trees
+from tests.support import file_trees
 
 RAW_CID = Cid.of(RAW, b"x")
 EMPTY = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
@@ -18,19 +18,19 @@ EMPTY = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
 
 
 def link(name: str = "n", cid: Cid = RAW_CID, tsize: int = 1) -> Link:
-    """A link to a file of one byte."""
+    """Return a link to a file of one byte."""
     return Link(name, cid, tsize)
 
 
 def raw_link(name: bytes) -> bytes:
-    """The bytes of a link with any name."""
+    """Return the bytes of a link with any name."""
     body = b"\x0a\x24" + RAW_CID + b"\x12" + varint.encode(len(name)) + name + b"\x18\x01"
     return b"\x12" + varint.encode(len(body)) + body
 
 
 def test_empty_directory_has_its_known_name():
     """The empty directory has the CID under which every node knows it."""
-    root, blocks = trees.blocks({})
+    root, blocks = file_trees.blocks({})
 
     assert EMPTY == root.text
     assert [b"\x0a\x02\x08\x01"] == list(blocks.values())
@@ -39,15 +39,15 @@ def test_empty_directory_has_its_known_name():
 @pytest.mark.kubo
 @pytest.mark.parametrize(
     "tree",
-    [{}, {"one": b"1"}, trees.NESTED, {f"{n:04}-{'n' * 24}": b"%d" % n for n in range(3300)}],
+    [{}, {"one": b"1"}, file_trees.NESTED, {f"{n:04}-{'n' * 24}": b"%d" % n for n in range(3300)}],
     ids=["empty", "one", "nested", "as many as a block holds"],
 )
 def test_same_cid_as_kubo(kubo, tmp_path, tree):
     """A directory's CID is the one that `ipfs add -r` prints, whatever lies in it."""
-    path = trees.on_disk(tmp_path / "tree", tree)
+    path = file_trees.on_disk(tmp_path / "tree", tree)
     said = kubo.cli("add", "-r", "-Q", "-n", "-H", "--cid-version", "1", str(path))
 
-    assert said == trees.blocks(tree)[0].text
+    assert said == file_trees.blocks(tree)[0].text
 
 
 @given(
@@ -59,7 +59,7 @@ def test_same_cid_as_kubo(kubo, tmp_path, tree):
 )
 def test_both_ways(tree):
     """What is written is read back, names in the order of their bytes; every cut of it is refused."""
-    root, blocks = trees.blocks(tree)
+    root, blocks = file_trees.blocks(tree)
     found = directory.decode(blocks[root])
 
     assert isinstance(found, Directory)
@@ -126,28 +126,28 @@ class TestWalk:
 
     def test_gives_back_what_was_put_in(self):
         """Every path, its kind and its bytes come back, directories before what is in them."""
-        root, blocks = trees.blocks(trees.NESTED)
+        root, blocks = file_trees.blocks(file_trees.NESTED)
         found = {entry.path: entry for entry in directory.walk(root, blocks.__getitem__)}
 
         assert "directory" == found[()].kind
         assert ("a", "b", "c", "deep.log") in found
         assert "../nowhere/at/all" == found["dangling",].target
         large = found["large.log",].read(blocks.__getitem__, max_bytes=2 << 20)
-        assert trees.NESTED["large.log"] == b"".join(large)
+        assert file_trees.NESTED["large.log"] == b"".join(large)
         assert directory.bytes_in(root, blocks.__getitem__, max_bytes=2 << 20) == sum(
-            len(what) for what in (*trees.NESTED.values(), b"deep\n" * 100) if isinstance(what, bytes)
+            len(what) for what in (*file_trees.NESTED.values(), b"deep\n" * 100) if isinstance(what, bytes)
         )
 
     def test_single_file(self):
         """A file is a tree of one entry, without a name."""
-        root, blocks = trees.blocks({"f": b"abc"})
+        root, blocks = file_trees.blocks({"f": b"abc"})
         [leaf] = [each for each in blocks if each != root]
 
         assert [((), "file")] == [(entry.path, entry.kind) for entry in directory.walk(leaf, blocks.__getitem__)]
 
     def test_bytes_are_bounded(self):
         """Files that have more bytes than was said are not read to their end."""
-        root, blocks = trees.blocks({"a": b"123", "b": b"456"})
+        root, blocks = file_trees.blocks({"a": b"123", "b": b"456"})
 
         with pytest.raises(VerificationError, match="too big"):
             directory.bytes_in(root, blocks.__getitem__, max_bytes=5)
@@ -165,7 +165,7 @@ class TestWalk:
 
     def test_damaged_block(self):
         """A block that is not what its CID names is not looked into."""
-        root, blocks = trees.blocks({"a": {"b": b"1"}})
+        root, blocks = file_trees.blocks({"a": {"b": b"1"}})
 
         with pytest.raises(VerificationError, match="hash"):
             list(directory.walk(root, lambda cid: blocks[cid] + b" "))
@@ -175,7 +175,7 @@ class TestWalk:
         tree: dict[str, object] = {}
         for _ in range(directory.MAX_DEPTH + 1):
             tree = {"d": tree}
-        root, blocks = trees.blocks(tree)
+        root, blocks = file_trees.blocks(tree)
 
         with pytest.raises(VerificationError, match="too deep"):
             list(directory.walk(root, blocks.__getitem__))

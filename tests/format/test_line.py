@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from zlib import crc32
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import line
 from ipfs_log_handlers.format.line import CONTROL, HEADER, RECORD, Line
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
 
 JSON = '{"event":"größer \u2028 \\n","seq":1}'.encode()
 MAKERS = {RECORD: line.record, HEADER: line.header, CONTROL: line.control}
@@ -96,36 +97,74 @@ class TestRecords:
             assert block[:end].count(b"\n") == len(line.records(block[:end])[0])
 
 
+class TestNotUtf8:
+    LINE = line.record(b'{"event":"\x9b2J"}')
+
+    def test_json_that_is_not_utf_8_is_no_line(self) -> None:
+        """A line whose checksum holds over bytes that are no UTF-8 is refused: a terminal would obey these bytes."""
+        assert_refused(line.decode, [self.LINE[:-1], line.control(b'{"\xff":1}')[:-1], line.header(b'{"\xc3":1}')[:-1]])
+
+    def test_records_end_before_bytes_that_are_no_text(self) -> None:
+        """Such a line ends the run of records, and those in front of it are taken."""
+        good = line.record(JSON) + line.record(b'{"a":1}')
+        assert ([JSON, b'{"a":1}'], len(good)) == line.records(good + self.LINE + good)
+
+
+json_values = st.recursive(
+    st.one_of(st.integers(), st.booleans(), st.none(), st.text(st.sampled_from('0123 #!{}"\\abz,:é')), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(), inner, max_size=4)),
+    max_leaves=12,
+)
+"""JSON values, some with texts that look like the beginning of a line."""
+
+
 class TestSearch:
-    @given(st.lists(st.one_of(objects.map(line.record), st.binary(max_size=30)), max_size=8))
-    def test_finds_every_whole_line(self, parts: list[bytes]) -> None:
-        """Home rule 4: every line that stands whole in a block is found, whatever is before or behind it."""
-        block = b"".join(parts)
-        found = set(line.next_line(block, 0))
-        at = 0
-        for part in parts:
-            if part[-1:] == b"\n" and _is_line(part):
-                assert at in found
-            at += len(part)
-        for position in found:
-            line.decode(block[position : block.index(b"\n", position)])
+    @given(st.sampled_from((b"", b"x", b"0123 {", b'00000000 {"a', b'00000000 {"time":1}')), objects, st.binary())
+    def test_a_whole_line_after_other_bytes_is_found(self, text: bytes, body: bytes, junk: bytes) -> None:
+        """Home rule 4: the line that ends a stretch is found at its beginning, and anywhere behind other bytes."""
+        whole = line.record(body)[:-1]
+        assert 0 == line.find_at_end(whole)
+        before = text + junk.replace(b"\n", b"")
+        named = line.record(b'{"time":1,' + body[1:] if body != b"{}" else b'{"time":1}')[:-1]
+        assert len(before) == line.find_at_end(before + named, 1 if before else 0)
 
     def test_joined(self) -> None:
         """Home rule 4: when the damaged byte is the LF between two lines, the second one is found."""
         one, two = line.record(b'{"a":1}'), line.record(b'{"a":2}')
-        assert [len(one)] == list(line.next_line(one[:-1] + b"x" + two, 1))
+        assert len(one) == line.find_at_end(one[:-1] + b"x" + two[:-1], 1)
+
+    def test_several_joined_lines_give_the_first_that_is_whole(self) -> None:
+        """Where the LFs of several lines were damaged, the last one alone ends with the stretch."""
+        lines = [line.record(b'{"a":%d}' % number) for number in range(10)]
+        joined = b"".join(each[:-1] + b"\r" for each in lines[:-1]) + lines[-1][:-1]
+        assert len(joined) - len(lines[-1]) + 1 == line.find_at_end(joined, 1)
+
+    @pytest.mark.slow
+    @given(st.dictionaries(st.text(), json_values, min_size=1, max_size=5))
+    def test_no_logged_value_looks_like_the_beginning_of_a_line(self, value: dict[str, object]) -> None:
+        """Whatever a stranger makes a program log, the bytes of its line hold no second beginning to be searched."""
+        for text in (json.dumps(value), json.dumps(value, separators=(",", ":"), ensure_ascii=False)):
+            with suppress(UnicodeEncodeError):
+                assert [] == list(line._BEGINNING_INSIDE.finditer(b"01234567_" + text.encode()))
 
     def test_text_that_looks_like_a_line(self) -> None:
         """A text that was logged, and looks like a line, is not found as a whole one in its record's line."""
         inner = line.record(b'{"seq":9}').decode()
         outer = line.record(json.dumps({"event": inner, "seq": 1}).encode())
-        found = [line.decode(outer[at:-1]).json for at in line.next_line(outer, 1)]
-        assert [] == found
+        assert line.find_at_end(outer[:-1], 1) is None
 
+    @pytest.mark.parametrize("beginning", [b"00000000 {", b'00000000 {"', b'00000000 {"a', b'"00000000 {",'])
+    def test_the_work_grows_with_the_length_and_not_with_its_square(
+        self, beginning: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """However many beginnings of lines stand in damaged bytes, few checksums are calculated over the rest."""
+        summed: list[int] = []
 
-def _is_line(part: bytes) -> bool:
-    try:
-        line.decode(part[:-1])
-    except FormatError:
-        return False
-    return True
+        def counting(data: bytes) -> int:
+            summed.append(len(data))
+            return crc32(data)
+
+        monkeypatch.setattr(line, "crc32", counting)
+        length = 4_000_000
+        assert line.find_at_end(beginning * (length // len(beginning)) + b"}", 1) is None
+        assert sum(summed) <= 20 * length

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,8 +11,8 @@ from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format import dagcbor, merkle
 from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, RAW, Cid
 from ipfs_log_handlers.format.manifest import MAX_BLOCK, MAX_SOURCES, UNIXFS, Manifest, jump_index
-from tests import strategies
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, mutants, with_junk
+from tests.support import strategies
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, mutants, with_junk
 from tests.vectors import load
 from tests.vectors.build_chain import manifests
 
@@ -91,6 +91,7 @@ class TestBlock:
             assert merkle.root(leaves[: manifest.index]) == merkle.edge_root(manifest.edge_hashes)
             assert merkle.root(leaves[: manifest.index + 1]) == merkle.edge_root(manifest.edge_after())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("manifest", [EMPTY, FILE, TYPICAL], ids=["empty", "file", "typical"])
     def test_mutants(self, manifest: Manifest) -> None:
         """Cut or with junk it is no manifest; with a bit flipped it is none, or another one with another CID."""
@@ -106,12 +107,14 @@ class TestBlock:
             with pytest.raises(VerificationError):
                 TYPICAL.cid.verify(mutant)
 
+    @pytest.mark.slow
     @given(value=strategies.dag_values)
     def test_any_value(self, value: object) -> None:
         """Whatever DAG-CBOR can hold is a FormatError when it is not a manifest."""
         with pytest.raises(FormatError):
             Manifest.decode(dagcbor.encode(value))
 
+    @pytest.mark.slow
     @given(key=st.sampled_from(sorted(fields_of(TYPICAL))), value=strategies.dag_values)
     def test_any_field(self, key: str, value: object) -> None:
         """Whatever stands in a field, the answer is a FormatError or a manifest that encodes to the same bytes."""
@@ -121,6 +124,7 @@ class TestBlock:
             return  # nested too deep for a block, too
         assert_canonical(Manifest.decode, lambda read: replace(read).encode(), [block])
 
+    @pytest.mark.slow
     @given(meta=st.dictionaries(strategies.texts, strategies.dag_values, max_size=4))
     def test_any_meta(self, meta: dict[str, object]) -> None:
         """Whatever `meta` is, the manifest is refused or comes back the same."""
@@ -138,6 +142,12 @@ class TestBlock:
         del value[key]
         with pytest.raises(FormatError, match="version" if key == "v" else f"missing \\['{key}'\\]"):
             Manifest.decode(dagcbor.encode(value))
+
+    def test_each_attribute_is_a_key_of_version_1_or_ext(self) -> None:
+        """An attribute that is in no block would be lost when a manifest is encoded."""
+        attributes = {attribute.name for attribute in fields(Manifest) if not attribute.name.startswith("_")}
+
+        assert attributes == {*fields_of(TYPICAL), "ext"}
 
     def test_unknown_key(self) -> None:
         """A key that this code does not know is refused: it may change what the others mean."""
@@ -163,13 +173,13 @@ class TestBlock:
 
     def test_too_long(self) -> None:
         """Over 16 KiB nothing is written and nothing is read."""
-        room = MAX_BLOCK - len(replace(TYPICAL, meta={"x": "a" * 300}).encode()) + 300
-        assert len(replace(TYPICAL, meta={"x": "a" * room}).encode()) == MAX_BLOCK
+        subsystem_dir = MAX_BLOCK - len(replace(TYPICAL, meta={"x": "a" * 300}).encode()) + 300
+        assert len(replace(TYPICAL, meta={"x": "a" * subsystem_dir}).encode()) == MAX_BLOCK
         with pytest.raises(FormatError, match="too long") as caught:
-            replace(TYPICAL, meta={"x": "a" * (room + 1)}).encode()
+            replace(TYPICAL, meta={"x": "a" * (subsystem_dir + 1)}).encode()
         assert "many" in str(caught.value)
         with pytest.raises(FormatError, match="too long"):
-            Manifest.decode(dagcbor.encode({**fields_of(TYPICAL), "meta": {"x": "a" * (room + 1)}}))
+            Manifest.decode(dagcbor.encode({**fields_of(TYPICAL), "meta": {"x": "a" * (subsystem_dir + 1)}}))
 
 
 class TestRules:
@@ -290,3 +300,54 @@ class TestRules:
         """A manifest made from another one has a block of its own."""
         read = Manifest.decode(TYPICAL.encode())
         assert replace(read, sealed=read.sealed + 1).cid != read.cid
+
+
+class TestExtensions:
+    """`ext` is where a later version adds what an earlier one may ignore."""
+
+    def test_without_extensions_the_block_has_no_such_key(self) -> None:
+        """The bytes of version 1 are those of before `ext` was read."""
+        assert "ext" not in fields_of(TYPICAL)
+        assert replace(TYPICAL, ext={}).encode() == TYPICAL.encode()
+
+    def test_unknown_extensions_are_read_and_kept(self) -> None:
+        """A reader that knows none of the keys still has the manifest, its CID, and what stands there."""
+        ext = {"example.org/colour": {"name": "red", "shades": [1, 2]}, "other-project/key_epoch": 3}
+        manifest = replace(TYPICAL, ext=ext)
+        read = Manifest.decode(manifest.encode())
+
+        assert read == manifest
+        assert read.ext == ext
+        assert read.cid != TYPICAL.cid
+
+    @pytest.mark.parametrize(
+        "ext",
+        [
+            {"colour": 1},
+            {"/colour": 1},
+            {"example.org/": 1},
+            {"Example.org/colour": 1},
+            {"a/b/c": 1},
+            {"example.org/link": PLAIN},
+            {"example.org/deep": [{"link": PLAIN}]},
+            [("example.org/colour", 1)],
+            None,
+        ],
+        ids=ascii,
+    )
+    def test_other_extensions_are_refused(self, ext: Any) -> None:
+        """Keys need a name in front, links would make a daemon search at each pin."""
+        with pytest.raises(FormatError):
+            replace(TYPICAL, ext=ext)
+        with pytest.raises(FormatError):
+            Manifest.decode(dagcbor.encode({**fields_of(TYPICAL), "ext": ext}))
+
+    def test_an_empty_map_is_refused(self) -> None:
+        """A manifest has one encoding."""
+        with pytest.raises(FormatError, match="empty `ext`"):
+            Manifest.decode(dagcbor.encode({**fields_of(TYPICAL), "ext": {}}))
+
+    def test_a_key_outside_of_ext_is_refused(self) -> None:
+        """A field that must not be ignored needs a new version."""
+        with pytest.raises(FormatError, match="unknown"):
+            Manifest.decode(dagcbor.encode({**fields_of(TYPICAL), "colour": 1}))

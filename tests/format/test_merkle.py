@@ -72,7 +72,7 @@ class Reads:
 
 
 def refused(verify: Callable[..., None], *arguments: object) -> bool:
-    """Does the verifier say no?"""
+    """Return whether the verifier refuses."""
     try:
         verify(*arguments)
     except VerificationError:
@@ -197,6 +197,7 @@ class TestProofs:
 class TestNegatives:
     """A proof with anything changed is refused. Not the size alone: that a root is the root of its size is signed."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", range(1, LARGEST + 1))
     def test_inclusion(self, size: int) -> None:
         """No changed proof, leaf, root or number is believed."""
@@ -211,6 +212,7 @@ class TestNegatives:
             for other_leaf, other_root in ((flipped(leaf), root), (leaf, flipped(root)), (root[:31], root)):
                 assert refused(merkle.verify_inclusion, other_leaf, index, size, proof, other_root)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("size", range(2, LARGEST + 1))
     def test_consistency(self, size: int) -> None:
         """No changed proof, root or number is believed."""

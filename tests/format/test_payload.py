@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import dagcbor, payload
 from ipfs_log_handlers.format.payload import PIECE, Encoder, Salt, open_prefix, prefix
-from tests.format.mutations import assert_refused, assert_total, cuts, flips, mutants, with_junk
+from tests.support.mutations import assert_refused, assert_total, cuts, flips, mutants, with_junk
 from tests.vectors import FOLDER, load
 from tests.vectors.build_chain import LINES, LOG, RAW_SIZE, payload_of, salt_of
 
@@ -274,11 +274,29 @@ class TestHostile:
 
         assert peak(attempt) < MIB
 
-    def test_honest_bomb(self) -> None:
-        """A gigabyte that a manifest admits is handed on piece by piece, never held."""
-        data = PREFIX + raw_frame(*[repeat_block(b"\n", 64 * 1024) for _ in range(256)], raw_block(b""), window=10)
-        stream = payload.lines([data], log=LOG, index=7, raw=16 * MIB, size=len(data))
-        assert peak(lambda: [None for line in stream if line]) < 4 * MIB
+    def test_a_large_batch_is_handed_on_piece_by_piece(self) -> None:
+        """What a manifest admits is never held, as long as a batch can be as large."""
+        text = raw_block(b"x" * 63_000 + b"\n", last=False)
+        data = PREFIX + raw_frame(*[text for _ in range(2000)], raw_block(b""), window=10)
+        stream = payload.lines([data], log=LOG, index=7, raw=2000 * 63_001, size=len(data))
+        assert peak(lambda: sum(1 for _ in stream)) < 4 * MIB
+
+    @pytest.mark.parametrize(
+        ("block", "count", "why"),
+        [(b"x", 2000, "a record is too long"), (b"\n", 64, "too many records"), (b"x", 8000, "too many bytes")],
+    )
+    def test_a_bomb_that_its_manifest_admits_is_refused_in_bounded_memory(
+        self, block: bytes, count: int, why: str
+    ) -> None:
+        """A few kilobytes that inflate to one line of gigabytes, or to millions of records, are no batch of ours."""
+        data = PREFIX + raw_frame(*[repeat_block(block, 64 * 1024) for _ in range(count)], raw_block(b""), window=10)
+
+        def attempt() -> None:
+            with pytest.raises(FormatError, match=why):
+                for _ in payload.lines([data], log=LOG, index=7, raw=count * 64 * 1024, size=len(data)):
+                    pass
+
+        assert peak(attempt) < 72 * MIB
 
     @pytest.mark.parametrize("claim", [0, RAW_SIZE - 1, RAW_SIZE + 1, 4 * MIB, GIB, 2**63])
     def test_wrong_content_size(self, claim: int) -> None:
@@ -320,7 +338,7 @@ class TestHostile:
         with pytest.raises(FormatError):
             read(PREFIX + header + raw_block(b"{}\n"), raw=3)
 
-    @pytest.mark.parametrize("difference", [-1, 1, -RAW_SIZE, GIB])
+    @pytest.mark.parametrize("difference", [-1, 1, -RAW_SIZE, 100 * MIB])
     def test_wrong_raw(self, difference: int) -> None:
         """A payload inflates to exactly what its manifest says."""
         with pytest.raises(FormatError, match="than its manifest says"):

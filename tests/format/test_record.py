@@ -13,32 +13,38 @@ from hypothesis import strategies as st
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import record
-from ipfs_log_handlers.format.envelope import OURS
-from ipfs_log_handlers.format.record import LONGEST_REPR, MARK, FrontEncoder, cut_down, decode, encode_total
-from tests.format.mutations import assert_total, flips
-from tests.odd import ODD_NAMES, Name, Text, anything, json_like, odd_value
+from ipfs_log_handlers.format.record import RESERVED_FIELDS, RecordEncoder, cut_down, decode
+from ipfs_log_handlers.format.values import MARK, MAX_REPR_CHARACTERS, encode_total
+from tests.support.mutations import assert_total, flips
+from tests.support.odd_values import ODD_NAMES, Name, Text, anything, json_like, odd_value
 
 NOW = 1_767_323_045.000_006
 WITH_ADDRESS = {"generator", "iterator", "object", "function", "class", "lying class", "lying dict"}
 """Whose repr differs from one object to the next."""
-names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda name: name not in OURS)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda name: name not in RESERVED_FIELDS)
 
 
 def whole(front: bytes) -> dict[str, Any]:
-    """The record that a front is the beginning of, decoded strictly."""
+    """Return the record that begins with a prefix, decoded strictly."""
     return decode(front + b',"pid":1,"seq":2}')
 
 
 def logged(fields: dict[str, Any], *, event: Any = "e", created: Any = NOW, **more: Any) -> dict[str, Any]:
-    """What is written for such a record."""
-    return whole(FrontEncoder().front(created, "INFO", "t", event, fields, **more))
+    """Return the encoded record."""
+    return whole(RecordEncoder().prefix(created, "INFO", "t", event, fields, **more))
 
 
 def total(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The same, by the path that takes every object."""
+    """Return the same, encoded by the path that takes every object."""
     with monkeypatch.context() as patch:
-        patch.setattr(record, "_quick_encoder", lambda: _refuse)
+        patch.setattr(record, "_fast_encoder", lambda: _refuse)
         return logged(fields)
+
+
+def cut(event: str, fields: dict[str, Any], max_bytes: int) -> tuple[str, dict[str, Any]]:
+    """Event and fields of a record without exception and stack, cut down."""
+    event, fields, *_ = cut_down(event, fields, None, None, max_bytes)
+    return event, fields
 
 
 def _refuse(_: object) -> bytes:
@@ -46,7 +52,7 @@ def _refuse(_: object) -> bytes:
 
 
 class TestEnvelope:
-    def test_order(self) -> None:
+    def test_the_keys_stand_in_order(self) -> None:
         """The keys stand in the order of the format: time, level, logger, event, fields, exception, stack."""
         found = logged({"b": 1, "a": 2}, exception="x", stack="y")
         assert ["time", "level", "logger", "event", "b", "a", "exception", "stack", "pid", "seq"] == list(found)
@@ -70,52 +76,52 @@ class TestEnvelope:
             ("x", "1970-01-01T00:00:00.000000Z"),
         ],
     )
-    def test_times(self, created: Any, text: str | None) -> None:
+    def test_every_year_of_rfc_3339_is_written(self, created: Any, text: str | None) -> None:
         """Pitfall 33: microseconds and every year that RFC 3339 has are written; anything else is 1970."""
         found = logged({}, created=created)["time"]
         assert text in {None, found}
         dt.datetime.fromisoformat(found.replace("Z", "+00:00"))
 
-    def test_steps_back(self) -> None:
+    def test_a_clock_that_steps_back_is_written_as_it_is(self) -> None:
         """Pitfall 33: a clock that steps back is written as it is."""
-        encoder = FrontEncoder()
-        found = [whole(encoder.front(at, "INFO", "t", "e", {}))["time"][17:26] for at in (NOW, NOW - 1, NOW, NOW)]
+        encoder = RecordEncoder()
+        found = [whole(encoder.prefix(at, "INFO", "t", "e", {}))["time"][17:26] for at in (NOW, NOW - 1, NOW, NOW)]
         assert ["05.000006", "04.000006", "05.000006", "05.000006"] == found
 
     @pytest.mark.parametrize("value", [None, 5, ["x"], {"a": 1}, "a\ud800", "with space", Text("x")], ids=range(7))
-    def test_odd_names(self, value: Any) -> None:
+    def test_level_logger_and_event_of_any_kind_become_text(self, value: Any) -> None:
         """Pitfall 34: levels and loggers of any kind are text in the record."""
-        encoder = FrontEncoder()
+        encoder = RecordEncoder()
         for _ in range(2):
-            found = whole(encoder.front(NOW, value, value, value, {}))
+            found = whole(encoder.prefix(NOW, value, value, value, {}))
             assert [str, str, str] == [type(found[name]) for name in ("level", "logger", "event")]
 
-    @pytest.mark.parametrize("told", ["x\ud800\n", 5, True, {"a": 1}])
-    def test_exceptions_are_text(self, told: Any) -> None:
+    @pytest.mark.parametrize("text", ["x\ud800\n", 5, True, {"a": 1}])
+    def test_exception_and_stack_become_text(self, text: Any) -> None:
         """Pitfall 28: exception and stack are text, lone surrogates in it escaped."""
-        found = logged({}, exception=told, stack=told)
+        found = logged({}, exception=text, stack=text)
         assert isinstance(found["exception"], str)
         assert found["exception"] == found["stack"]
-        assert "\\ud800" in found["stack"] or told != "x\ud800\n"
+        assert "\\ud800" in found["stack"] or text != "x\ud800\n"
 
-    def test_many_names(self) -> None:
+    def test_names_made_at_run_time_do_not_fill_the_memory(self) -> None:
         """Loggers made up at run time do not fill the memory."""
-        encoder = FrontEncoder()
+        encoder = RecordEncoder()
         for number in range(5000):
-            encoder.front(NOW, "INFO", f"l{number}", "e", {})
-        assert len(encoder._heads) <= 4096
+            encoder.prefix(NOW, "INFO", f"l{number}", "e", {})
+        assert len(encoder._names) <= 4096
 
 
 class TestOddValues:
     @pytest.mark.parametrize("name", ODD_NAMES)
-    def test_table(self, name: str) -> None:
+    def test_an_odd_value_leaves_its_neighbours_intact(self, name: str) -> None:
         """Pitfall 26: whatever the value, the record is kept, read strictly, and its neighbours are intact."""
         found = logged({"before": [1.5, "ä"], "value": odd_value(name), "after": {"b": None}})
         assert ([1.5, "ä"], {"b": None}) == (found["before"], found["after"])
         assert "value" in found
 
     @pytest.mark.parametrize("name", ODD_NAMES)
-    def test_as_event(self, name: str) -> None:
+    def test_an_event_of_any_kind_becomes_text(self, name: str) -> None:
         """Pitfall 27: whatever the message, the record is kept with an event that is text."""
         assert isinstance(logged({}, event=odd_value(name))["event"], str)
 
@@ -143,7 +149,7 @@ class TestOddValues:
         ],
         ids=range(18),
     )
-    def test_encodings(self, value: object, written: object) -> None:
+    def test_each_type_has_its_encoding(self, value: object, written: object) -> None:
         """Pitfalls 26, 28, 29, 30: what each kind of value is written as."""
         found = logged({"value": value})["value"]
         assert written == found
@@ -152,17 +158,17 @@ class TestOddValues:
     @pytest.mark.parametrize(
         "name", ["nan", "inf", "surrogate", "10**5000", "bad repr", "generator", "object", "class", "bad mapping"]
     )
-    def test_marks(self, name: str) -> None:
+    def test_what_json_cannot_hold_is_marked(self, name: str) -> None:
         """Pitfall 26: what JSON cannot hold is a marked object with the reason and its repr."""
         found = logged({"value": odd_value(name)})["value"]
         assert {MARK, "repr"} == set(found)
         assert all(found.values())
 
-    def test_minus_zero(self) -> None:
+    def test_minus_zero_stays(self) -> None:
         """Pitfall 29: -0.0 keeps its sign."""
         assert -1.0 == math.copysign(1, logged({"value": -0.0})["value"])
 
-    def test_long_repr(self) -> None:
+    def test_a_long_repr_is_cut(self) -> None:
         """The repr of what cannot be written is cut, and says how long it was."""
 
         class Long:
@@ -170,10 +176,10 @@ class TestOddValues:
                 return "x" * 1_000_000
 
         found = logged({"value": Long()})["value"]["repr"]
-        assert LONGEST_REPR < len(found) < LONGEST_REPR + 50
+        assert MAX_REPR_CHARACTERS < len(found) < MAX_REPR_CHARACTERS + 50
         assert "1000000 characters" in found
 
-    def test_changed_meanwhile(self) -> None:
+    def test_a_dict_that_changes_meanwhile_loses_no_record(self) -> None:
         """A mapping that changes while it is walked harms only itself."""
         fields: dict[str, Any] = {}
 
@@ -185,7 +191,7 @@ class TestOddValues:
         fields.update(a=Growing(), b=Growing())
         assert {"a", "b"} <= set(logged(fields))
 
-    def test_digits_limit(self) -> None:
+    def test_an_integer_that_readers_refuse_is_marked(self) -> None:
         """Pitfall 29: a program's own limit on the digits of an integer harms only the integer."""
         limit = sys.get_int_max_str_digits()
         sys.set_int_max_str_digits(700)
@@ -196,13 +202,13 @@ class TestOddValues:
         assert MARK in found["value"]
         assert 1 == found["other"]
 
-    def test_near_the_recursion_limit(self) -> None:
+    def test_near_the_recursion_limit_no_record_is_broken(self) -> None:
         """Near the recursion limit the record is kept, or the caller's own RecursionError comes; never a broken one."""
         fronts = list[bytes]()
         value = odd_value("deep 64")
 
         def down() -> None:
-            fronts.append(FrontEncoder().front(NOW, "INFO", "t", "e", {"a": value, "b": 1}))
+            fronts.append(RecordEncoder().prefix(NOW, "INFO", "t", "e", {"a": value, "b": 1}))
             down()
 
         with pytest.raises(RecursionError):
@@ -210,7 +216,7 @@ class TestOddValues:
         assert all(1 == whole(front)["b"] for front in fronts[-100:])
 
     @given(st.dictionaries(st.one_of(names, st.integers(), st.none()), anything, max_size=4))
-    def test_anything(self, fields: dict[Any, Any]) -> None:
+    def test_any_fields_give_a_strict_record_with_all_of_them(self, fields: dict[Any, Any]) -> None:
         """Whatever the fields, the record decodes strictly and has as many of them as were given."""
         before = list(fields)
         found = logged(fields)
@@ -218,25 +224,25 @@ class TestOddValues:
         assert len(fields) + 6 == len(found)
 
     @given(st.dictionaries(st.text(max_size=8), anything, max_size=4))
-    def test_clashing_names(self, fields: dict[str, Any]) -> None:
+    def test_a_name_that_needs_escaping_never_overwrites_another(self, fields: dict[str, Any]) -> None:
         """Pitfall 30: a name that is no Unicode, or ours where that needs escaping, never overwrites another."""
-        fields = {name: value for name, value in fields.items() if name not in OURS}
+        fields = {name: value for name, value in fields.items() if name not in RESERVED_FIELDS}
         assert len(fields) + 6 == len(logged({**fields, "a\ud800": 1}).keys()) - ("a\ud800" not in fields)
 
 
 class TestPathsAgree:
     @pytest.mark.parametrize("name", [name for name in ODD_NAMES if name not in WITH_ADDRESS])
-    def test_table(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The quick way writes what the total way writes."""
+    def test_both_encoders_write_the_same_for_odd_values(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The fast encoder writes what the total one writes."""
         assert total({"a": odd_value(name)}, monkeypatch) == logged({"a": odd_value(name)})
 
     @given(st.dictionaries(names, json_like, max_size=4))
-    def test_json(self, fields: dict[str, Any]) -> None:
+    def test_both_encoders_write_the_same_for_json(self, fields: dict[str, Any]) -> None:
         """What is nearly JSON is written alike both ways, value for value and type for type."""
         with pytest.MonkeyPatch.context() as patch:
             slow = total(fields, patch)
-        quick = logged(fields)
-        assert json.dumps(slow) == json.dumps(quick)
+        fast = logged(fields)
+        assert json.dumps(slow) == json.dumps(fast)
 
     @given(
         st.dictionaries(
@@ -253,27 +259,27 @@ class TestPathsAgree:
             max_size=4,
         )
     )
-    def test_types_of_the_library(self, fields: dict[str, Any]) -> None:
+    def test_both_encoders_write_the_same_for_types_of_the_library(self, fields: dict[str, Any]) -> None:
         """Times, UUIDs, decimals and bytes are written alike both ways."""
         with pytest.MonkeyPatch.context() as patch:
             slow = total(fields, patch)
         assert slow == logged(fields)
 
     @pytest.mark.parametrize("minutes", [0, 1, 90, -90, 1439, -1439])
-    def test_offsets(self, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_both_encoders_write_the_same_offsets(self, minutes: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Times with an offset are written alike both ways."""
         zone = dt.timezone(dt.timedelta(minutes=minutes))
         fields = {"a": dt.datetime(2026, 1, 2, 3, 4, 5, 6, zone), "b": dt.time(3, 4, 5, 6, zone)}
         assert total(fields, monkeypatch) == logged(fields)
 
-    def test_without_msgspec(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_msgspec_records_are_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Pitfall 16: where msgspec refuses to load, records are written all the same."""
         monkeypatch.setitem(sys.modules, "msgspec", None)
         assert 1 == logged({"a": 1, "b": math.nan})["a"]
-        assert FrontEncoder().shape(("a",)) is None
+        assert RecordEncoder().shape(("a",)) is None
 
     @given(st.dictionaries(names, anything, max_size=3))
-    def test_total_encoder(self, value: dict[str, Any]) -> None:
+    def test_the_total_encoder_writes_json(self, value: dict[str, Any]) -> None:
         """The total encoder gives strict JSON for every object, and the same twice."""
         encoded = encode_total(value)
         decode(encoded)
@@ -281,50 +287,50 @@ class TestPathsAgree:
 
 class TestCutting:
     @pytest.mark.parametrize("size", [0, 1, 999, 1000, 1001, 100_000])
-    def test_longest_first(self, size: int) -> None:
+    def test_the_longest_text_is_cut_with_length_and_digest(self, size: int) -> None:
         """Home rule 24: the longest texts are cut, with original length and SHA-256; short ones stay."""
         text = "ä" * size
-        event, fields = cut_down("e", {"short": "s", "long": text}, 2000)
+        event, fields = cut("e", {"short": "s", "long": text}, 2000)
         assert ("e", "s") == (event, fields["short"])
         if len(encode_total({"event": "e", "short": "s", "long": text})) > 2000:
             assert fields["long"].startswith("ä")
             assert f"{size} characters" in fields["long"]
             assert hashlib.sha256(text.encode()).hexdigest() in fields["long"]
 
-    def test_several(self) -> None:
-        """Home rule 24: several long texts are cut further until the record fits, each told by its own length."""
+    def test_several_long_texts_are_cut_until_they_fit(self) -> None:
+        """Home rule 24: several long texts are cut further until the record fits, each with its own length."""
         fields = {f"f{n}": chr(97 + n) * 5000 for n in range(8)}
-        _, found = cut_down("e" * 5000, fields, 8192)
+        _, found = cut("e" * 5000, fields, 8192)
         assert all("5000 characters" in value for value in found.values())
         assert len(encode_total(found)) <= 8192
 
     @pytest.mark.parametrize("text", ["\0", "😀", "\ud83d", '"', "x… (cut: "])
-    def test_any_character(self, text: str) -> None:
+    def test_texts_are_cut_between_characters(self, text: str) -> None:
         """Pitfall 32: cut on a character, whatever each takes in UTF-8 or JSON; no text can say it was cut."""
-        event, fields = cut_down(text * 100_000, {"a": {"b": [text * 100_000]}}, 4096)
+        event, fields = cut(text * 100_000, {"a": {"b": [text * 100_000]}}, 4096)
         size = len(encode_total({"event": event, **fields}))
         assert 500 < size <= 4096
         assert "characters, sha256" in event
 
-    def test_no_text_at_all(self) -> None:
+    def test_a_large_value_without_text_is_left_out_with_its_size(self) -> None:
         """Home rule 24: what is large without a text is left out as a whole, with its size and digest."""
-        _, fields = cut_down("e", {"a": list(range(10_000)), "b": 1}, 4096)
+        _, fields = cut("e", {"a": list(range(10_000)), "b": 1}, 4096)
         assert 1 == fields["b"]
         assert "left out" in fields["a"][MARK]
         assert 64 == len(fields["a"]["sha256"])
 
     @pytest.mark.parametrize("fields", [{"k" * 100_000: 1}, {f"k{n}": n for n in range(10_000)}])
-    def test_names_alone(self, fields: dict[str, Any]) -> None:
+    def test_names_that_are_too_long_are_counted(self, fields: dict[str, Any]) -> None:
         """Pitfall 30: even where the names alone are too long the record fits, and says what is missing."""
-        event, found = cut_down("e", fields, 4096)
+        event, found = cut("e", fields, 4096)
         assert "e" == event
         assert len(encode_total(found)) <= 4096
         assert f"{len(fields)} fields" in str(found)
 
     @given(st.dictionaries(names, anything, max_size=4), st.integers(1024, 5000))
-    def test_anything(self, fields: dict[str, Any], most: int) -> None:
+    def test_whatever_is_cut_fits(self, fields: dict[str, Any], most: int) -> None:
         """Whatever it is, it fits afterwards."""
-        event, found = cut_down("e" * 3000, fields, most)
+        event, found = cut("e" * 3000, fields, most)
         assert len(encode_total({"event": event, **found})) <= most
 
 
@@ -350,18 +356,18 @@ class TestDecode:
         ],
         ids=range(15),
     )
-    def test_refused(self, data: bytes) -> None:
+    def test_what_is_not_strict_json_is_refused(self, data: bytes) -> None:
         """What two parsers might read in two ways is no record."""
         with pytest.raises(FormatError):
             decode(data)
 
-    def test_mutants(self) -> None:
+    def test_a_mutated_record_raises_nothing_but_format_errors(self) -> None:
         """Any bit flipped is a FormatError or another record, nothing else."""
-        front = FrontEncoder().front(NOW, "INFO", "t", "größer", {"a": 1.5, "b": [None, "\u2028"]})
+        front = RecordEncoder().prefix(NOW, "INFO", "t", "größer", {"a": 1.5, "b": [None, "\u2028"]})
         assert_total(decode, flips(front + b',"pid":1,"seq":2}'))
 
     @given(st.dictionaries(names, json_like, max_size=4))
-    def test_pairs(self, fields: dict[str, Any]) -> None:
+    def test_what_was_encoded_is_decoded(self, fields: dict[str, Any]) -> None:
         """A pair of escaped surrogates is one character; what was written is read."""
         data = json.dumps({"a": "😀"}).encode()
         assert {"a": "😀"} == decode(data)

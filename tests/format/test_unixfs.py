@@ -15,8 +15,8 @@ from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format import unixfs, varint
 from ipfs_log_handlers.format.cid import DAG_CBOR, DAG_PB, RAW, Cid
 from ipfs_log_handlers.format.unixfs import Node
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
-from tests.strategies import pieces
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
+from tests.support.strategies import pieces
 from tests.vectors import load
 from tests.vectors.build_ipld import pattern
 
@@ -209,7 +209,7 @@ def test_lying_nodes(reason: str, parts: list[tuple[Cid, int, int]]) -> None:
     """A node whose hash is right and whose sizes are wrong is a VerificationError."""
     root, get = store(LEAF, TWO_LEAVES, node(*parts))
 
-    with pytest.raises(VerificationError, match="has not the size"):
+    with pytest.raises(VerificationError, match="another size than its node says"):
         list(unixfs.read(root, get, max_bytes=NO_BYTES))
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests import oracle
-from tests.frameworks.running import Program, exactly_once, read_back
+from tests.support import oracle
+from tests.support.framework_programs import Program, exactly_once, read_back
 
 
-def test_prefork(home: Path, tmp_path: Path) -> None:
+def test_every_task_of_prefork_children_is_kept_once(home: Path, tmp_path: Path) -> None:
     """Tasks in worker processes that end after five: each record once; the main process seals for those that ended."""
     queue = str(tmp_path / "queue")
     options = ("--concurrency", 2, "--max-tasks-per-child", 5, "--without-gossip", "--without-mingle")
@@ -20,9 +20,9 @@ def test_prefork(home: Path, tmp_path: Path) -> None:
 
     records = read_back(home)
     exactly_once(range(20), records)
-    children = {each["pid"] for each in records if each["event"] == "order placed"}
+    children = {record["pid"] for record in records if record["event"] == "order placed"}
     assert 4 <= len(children)
     assert worker.process.pid not in children
-    assert 20 == len([each for each in records if each["logger"] == "celery.app.trace"])
-    assert 20 == len([each for each in records if each["logger"] == "celery.worker.strategy"])
+    assert 20 == len([record for record in records if record["logger"] == "celery.app.trace"])
+    assert 20 == len([record for record in records if record["logger"] == "celery.worker.strategy"])
     assert [] == oracle.spooled(home)

@@ -16,28 +16,27 @@ import pytest
 from ipfs_log_handlers import IPFSHandler
 from ipfs_log_handlers.errors import HomeError
 from ipfs_log_handlers.home import keys, lock, quarantine, requests, reserve
-from ipfs_log_handlers.home.layout import Home
+from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.home.segments import SegmentName
-from ipfs_log_handlers.status import status
-from tests import programs
-from tests.cli.running import run
-from tests.reading import homes
+from tests.support import programs, sample_homes
+from tests.support.cli import run
+from tests.support.sample_homes import status
 
 NOBODY = 65534
 
 
 def journey(home: Path) -> None:
     """Every kind of file and directory that a home can have: log, seal, ship, end a log, ask, quarantine."""
-    homes.log(home, range(30), kubo="memory:access")
-    homes.ship(home, "memory:access")
-    homes.end(home)
-    homes.log(home, range(30), kubo="memory:access")
-    homes.ship(home, "memory:access")
-    homes.log(home, range(5), kubo="memory:access")
-    requests.ask(Home(home).requests)
-    reserve.make(Home(home).reserve)
-    source = os.open(Home(home).key, os.O_RDONLY)
-    quarantine.put(homes.room(home).quarantine, SegmentName("0" * 16, 1), source, 0, 5)
+    sample_homes.log(home, range(30), kubo="memory:access")
+    sample_homes.ship(home, "memory:access")
+    sample_homes.end(home)
+    sample_homes.log(home, range(30), kubo="memory:access")
+    sample_homes.ship(home, "memory:access")
+    sample_homes.log(home, range(5), kubo="memory:access")
+    requests.ask(HomeDir(home).requests)
+    reserve.make(HomeDir(home).reserve)
+    source = os.open(HomeDir(home).key, os.O_RDONLY)
+    quarantine.put(sample_homes.subsystem_dir(home).quarantine, SegmentName("0" * 16, 1), source, 0, 5)
     os.close(source)
 
 
@@ -65,10 +64,11 @@ def test_an_open_home_is_closed(home):
     journey(home)
     for path in [home, *home.rglob("*")]:
         path.chmod(0o777 if path.is_dir() else 0o666)
-    homes.log(home, range(1))
-    assert 0o700 == stat.S_IMODE(home.stat().st_mode) == stat.S_IMODE(homes.room(home).spool.stat().st_mode)
-    with pytest.raises(HomeError, match="can be read by others"):
-        keys.load(Home(home))
+    sample_homes.log(home, range(1))
+    assert 0o700 == stat.S_IMODE(sample_homes.subsystem_dir(home).spool.stat().st_mode)
+    assert 0o777 == stat.S_IMODE(home.stat().st_mode)  # nobody but its owner says who may enter the home itself
+    with pytest.raises(HomeError, match="other users can read the key"):
+        keys.load(HomeDir(home))
 
 
 # -- links
@@ -111,10 +111,10 @@ def test_no_link_is_written_through(home, tmp_path, name):
         os.utime(old, (0, 0))  # what a sweep, or the end of an old request, would remove
     before = content(elsewhere)
 
-    with homes.Writing(home) as writing:
+    with sample_homes.Writing(home) as writing:
         writing.log(range(100, 130))
     run("ship", "--kubo", "memory:access", "--timeout", "0.2", home=home)
-    requests.pending(Home(home).requests)
+    requests.pending(HomeDir(home).requests)
 
     assert content(elsewhere) == before
     assert not link.is_symlink() or link.readlink() == elsewhere
@@ -130,11 +130,11 @@ def test_no_link_is_read_through(home, tmp_path, name):
 
 def test_a_segment_that_is_a_link_is_none(home, tmp_path):
     """A segment that is a link is read by nobody, and stays where it is."""
-    homes.log(home, range(5))
-    [path] = homes.room(home).spool.iterdir()
+    sample_homes.log(home, range(5))
+    [path] = sample_homes.subsystem_dir(home).spool.iterdir()
     replaced(home, f"audit/spool/{path.name}", tmp_path / "elsewhere")
     before = content(tmp_path / "elsewhere")
-    homes.seal(home)
+    sample_homes.seal(home)
     assert [0] == [each["durable"] for each in status(home)]
     assert content(tmp_path / "elsewhere") == before
 
@@ -144,9 +144,9 @@ def test_a_link_to_nothing_makes_nothing(home, tmp_path, name):
     """A dangling link in the place of a file or directory that is still to be made leads to no new file elsewhere."""
     home.mkdir(mode=0o700)
     (home / name).symlink_to(tmp_path / "made")
-    reserve.make(Home(home).reserve)
+    reserve.make(HomeDir(home).reserve)
     with contextlib.suppress(OSError):
-        requests.ask(Home(home).requests)
+        requests.ask(HomeDir(home).requests)
     assert not (tmp_path / "made").exists()
 
 
@@ -159,12 +159,64 @@ def test_a_home_that_is_a_link_is_refused(home, tmp_path):
     assert [] == list((tmp_path / "real").iterdir())
 
 
+# -- directories of something else
+
+OTHER_THINGS = [
+    "somebody-elses.log",
+    ".bashrc",
+    "project/work.txt",
+    "spool/mail/root",
+    "head",
+    "audit/notes.txt",
+    "src/",
+]
+
+
+@pytest.mark.parametrize("mode", [0o1777, 0o755, 0o700])
+@pytest.mark.parametrize("name", OTHER_THINGS)
+def test_a_directory_that_holds_other_things_is_refused(tmp_path, name, mode):
+    """`home="/tmp"` is refused when the handler is made; not a mode is changed, and no file is made."""
+    place = tmp_path / "place"
+    path = place / name
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    (place / "notes.txt").write_text("x")
+    place.chmod(mode)
+    before = content(place)
+
+    for step in (lambda: IPFSHandler("audit", home=place), lambda: lock.take(HomeDir(place))):
+        with pytest.raises(HomeError, match="the directory contains files of other programs"):
+            step()
+    assert before == content(place)
+
+
+@pytest.mark.parametrize("name", [".gitkeep", "lost+found", "reserve", "audit/spool", "requests/1-abc", "wal"])
+def test_a_directory_in_which_a_home_was_begun_is_taken(home, name):
+    """What another process makes at this moment, and what tools leave in an empty directory, are no other things."""
+    (home / name).mkdir(parents=True)
+    home.chmod(0o755)
+    sample_homes.log(home, range(3))
+
+    assert [3] == [found["durable"] for found in status(home) if found["subsystem"] == "audit"]
+    assert 0o755 == stat.S_IMODE(home.stat().st_mode)
+
+
+def test_other_things_in_a_home_are_left_alone(home):
+    """Where a keeper has worked, a file that somebody put there stops nothing."""
+    sample_homes.make(home, 10)
+    (home / "notes.txt").write_text("mine")
+    sample_homes.make(home, 10)
+
+    assert [20] == [found["sealed"] for found in status(home)]
+    assert "mine" == (home / "notes.txt").read_text()
+
+
 # -- other users
 
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A directory that every user can reach, unlike pytest's own."""
+    """Make a directory that every user can reach, unlike that of pytest."""
     path = Path(tempfile.mkdtemp(prefix="ipfs-logs-access-"))
     path.chmod(0o755)
     yield path
@@ -202,8 +254,8 @@ def attempt(home: Path) -> str:
     """Make a handler, log, be the keeper: the first thing that is refused."""
     for step in (
         lambda: IPFSHandler("audit", home=home, keeper="none").close(),
-        lambda: lock.take(Home(home)),
-        lambda: keys.load(Home(home)),
+        lambda: lock.take(HomeDir(home)),
+        lambda: keys.load(HomeDir(home)),
     ):
         try:
             step()
@@ -219,8 +271,8 @@ def test_a_home_of_another_user_is_refused(public, monkeypatch):
     before = content(home)
     told = as_another_user(monkeypatch, public, lambda: attempt(home))
     assert str(told).startswith("HomeError: ")
-    assert "a directory of another user" in str(told)
-    assert "Name a home of your own" in str(told)
+    assert "the directory belongs to another user" in str(told)
+    assert "to a directory of your own" in str(told)
     assert content(home) == before
 
 
@@ -238,8 +290,8 @@ def test_root_uses_nobody_elses_home(public):
 @pytest.mark.parametrize("name", ["audit", "audit/spool", "audit/batches", "writer.key"])
 def test_a_part_of_another_user_is_refused(home, name):
     """A directory or key in the home that belongs to somebody else is not used: nothing is sealed, the trouble told."""
-    homes.make(home, 10)
-    homes.log(home, range(5))
+    sample_homes.make(home, 10)
+    sample_homes.log(home, range(5))
     os.chown(home / name, NOBODY, NOBODY)
     ended = run("ship", "--kubo", "memory:another", "--timeout", "0.2", home=home)
     assert ended.code == 4
@@ -248,22 +300,24 @@ def test_a_part_of_another_user_is_refused(home, name):
 
 
 def test_a_program_of_another_user_records_nothing(public, monkeypatch):
-    """A home that changes hands while a program runs takes no further record; they are counted with the reason."""
+    """A home that changes hands while a program runs gets no further segment; what is lost is counted and said."""
     home = public / "home"
     if os.geteuid() == 0:
         body = """
             configure(keeper="none", max_spool_bytes=1 << 20)
             log.info("mine")
             os.chown(HOME, 65534, 65534)
-            for i in range(1000): log.info("x" * 200)
+            for i in range(6000): log.info("x" * 200)
             [h] = logging.getLogger().handlers
             print(json.dumps(h.status()[0]["dropped"]))
             os.chown(HOME, 0, 0)
         """
-        ended = programs.run(home, body).clean()
+        ended = programs.run(home, body)
         assert "the home is refused" in ended.out
+        assert len(json.loads(ended.out)) == ended.err.count("\n")  # one line for each reason
+        assert "the directory belongs to another user" in ended.err
         return
     handler = IPFSHandler("audit", home=home, keeper="none")
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
-    handler.handle(homes.record(1))
+    handler.handle(sample_homes.record(1))
     assert {"the home is refused": 1} == handler.status()[0]["dropped"]

@@ -1,3 +1,5 @@
+"""Batches are written, shrunk and deleted; a crash or a full disk leaves each as it was, or as it will be."""
+
 from __future__ import annotations
 
 import errno
@@ -6,23 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.home.batches import Batches
-from ipfs_log_handlers.home.layout import Home
-from tests import oracle
-from tests.format.mutations import cuts, flips
-from tests.programs import run
-from tests.workshop import lines, put_segment, refuse, seal_home
-
-
-@pytest.fixture
-def batches(home: Path) -> Batches:
-    """A log with two batches."""
-    room = Home(home).room("logs")
-    for number in range(2):
-        put_segment(room, lines(1 + number, 1 + number), number=number)
-        seal_home(home)
-    return Batches(room.current.batches)
+from tests.support import oracle
+from tests.support.logging_home import refuse, seal_home
+from tests.support.programs import run
 
 
 class TestNames:
@@ -48,32 +37,6 @@ class TestNames:
 
 
 class TestFiles:
-    def test_facts(self, batches: Batches) -> None:
-        """Manifest and head block come first, and say which batch it is."""
-        facts = batches.facts(1)
-        assert (1, 1) == (facts.manifest.index, facts.head.index)
-        assert facts.cid == facts.head.manifest == facts.manifest.cid
-        assert [facts.cid, facts.head_cid, facts.manifest.payload] == [cid for cid, _ in batches.blocks(1)]
-        assert batches.has_payload(1, facts.manifest.payload)
-
-    def test_wrong_number(self, batches: Batches) -> None:
-        """A batch under another's number is refused."""
-        batches.file(0).write_bytes(batches.file(1).read_bytes())
-        with pytest.raises(FormatError, match="wrong number"):
-            batches.facts(0)
-
-    def test_mutants(self, batches: Batches) -> None:
-        """Cut anywhere or with a bit flipped, a batch is a FormatError, or its facts are unharmed; nothing else."""
-        data, facts = batches.file(1).read_bytes(), batches.facts(1)
-        for mutant in [*list(cuts(data))[::7], *list(flips(data))[::11]]:
-            batches.file(1).write_bytes(mutant)
-            try:
-                assert facts == batches.facts(1)
-                list(batches.blocks(1))
-            except FormatError:
-                continue
-            assert not batches.has_payload(1, facts.manifest.payload)  # cut behind the head block: as if stripped
-
     def test_above_the_head(self, batches: Batches) -> None:
         """Home rule 7: what lies above the head is deleted before its index is built anew."""
         batches.remove_above(0)
@@ -123,7 +86,7 @@ class TestRetention:
             """
             from pathlib import Path
             from ipfs_log_handlers.home.batches import Batches
-            os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+            os.rename = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
             Batches(Path(HOME) / "logs" / "batches").strip(0)
             """,
         )

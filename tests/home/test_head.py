@@ -10,12 +10,12 @@ import pytest
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import line
 from ipfs_log_handlers.home import head
-from ipfs_log_handlers.home.head import Sealed
-from tests.format.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
+from ipfs_log_handlers.home.head import HeadState
+from tests.support.mutations import assert_canonical, assert_refused, cuts, flips, with_junk
 from tests.vectors.build_chain import heads
 
 BLOCK = heads()[-1]
-SEALED = Sealed(
+SEALED = HeadState(
     log=BLOCK.log,
     index=BLOCK.index,
     block=BLOCK.encode(),
@@ -29,7 +29,7 @@ SEALED = Sealed(
 
 
 def with_member(name: str, value: Any) -> bytes:
-    """The file with another value in it, its checksum right."""
+    """Return the file with another value and a correct checksum."""
     members = json.loads(line.decode(SEALED.encode()[:-1]).json)
     return line.record(json.dumps({**members, name: value}).encode())
 
@@ -37,8 +37,8 @@ def with_member(name: str, value: Any) -> bytes:
 class TestFile:
     def test_both_ways(self, tmp_path: Path) -> None:
         """What is stored is loaded again: head block, offsets and counts."""
-        head.store(tmp_path / "head", SEALED)
-        assert SEALED == head.load(tmp_path / "head")
+        stored = head.store(tmp_path / "head", SEALED)
+        assert stored == head.load(tmp_path / "head")
         assert [tmp_path / "head"] == list(tmp_path.iterdir())
 
     def test_missing(self, tmp_path: Path) -> None:
@@ -48,9 +48,9 @@ class TestFile:
     def test_mutants(self) -> None:
         """Home rule 10: cut anywhere, with junk behind it or a bit flipped, it is unreadable, never another head."""
         data = SEALED.encode()
-        assert_refused(Sealed.decode, cuts(data))
-        assert_refused(Sealed.decode, with_junk(data))
-        assert_refused(Sealed.decode, flips(data))
+        assert_refused(HeadState.decode, cuts(data))
+        assert_refused(HeadState.decode, with_junk(data))
+        assert_refused(HeadState.decode, flips(data))
 
     def test_where(self, tmp_path: Path) -> None:
         """An unreadable head is told with its place."""
@@ -82,16 +82,16 @@ class TestFile:
     def test_parts_agree(self, name: str, value: Any) -> None:
         """A head whose checksum holds, but whose parts disagree or are of another kind, is refused."""
         with pytest.raises(FormatError):
-            Sealed.decode(with_member(name, value))
+            HeadState.decode(with_member(name, value))
 
     def test_nested(self) -> None:
         """Nesting without end is a FormatError too."""
-        assert_canonical(Sealed.decode, Sealed.encode, [line.record(b'{"a":' + b"[" * 100_000 + b"}")])
+        assert_canonical(HeadState.decode, HeadState.encode, [line.record(b'{"a":' + b"[" * 100_000 + b"}")])
 
     def test_new_content_or_old(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Home rule 7: a head that could not be synced is not put in place; the one before stays."""
-        head.store(tmp_path / "head", SEALED)
+        stored = head.store(tmp_path / "head", SEALED)
         monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(5, "io")))
         with pytest.raises(OSError, match="io"):
             head.store(tmp_path / "head", replace(SEALED, records=78))
-        assert SEALED == head.load(tmp_path / "head")
+        assert stored == head.load(tmp_path / "head")

@@ -8,28 +8,35 @@ from pathlib import Path
 import pytest
 
 from ipfs_log_handlers.home import lock
-from ipfs_log_handlers.home.layout import Home, Room
+from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
+from ipfs_log_handlers.keeper import new_log
 from ipfs_log_handlers.keeper.seal import Sealer
 
 
-@pytest.fixture
-def room(home: Path) -> Room:
-    """A subsystem in which nothing was logged."""
-    return Home(home).room("logs")
+@pytest.fixture(autouse=True)
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a log end at once: the tests copy no file while the keeper looks on."""
+    monkeypatch.setattr(new_log, "_QUIET_S", 0)
 
 
 @pytest.fixture
-def sealer(room: Room) -> Iterator[Callable[[], Sealer]]:
-    """Makes the sealer of a home's one keeper; a second one is the keeper after it."""
+def subsystem_dir(home: Path) -> SubsystemDir:
+    """Return a subsystem in which nothing was logged."""
+    return HomeDir(home).subsystem_dir("logs")
+
+
+@pytest.fixture
+def sealer(subsystem_dir: SubsystemDir) -> Iterator[Callable[[], Sealer]]:
+    """Return a function that makes the sealer of a keeper; each call is the next keeper."""
     held = list[lock.KeeperLock]()
 
     def make() -> Sealer:
         for each in held:
             each.release()
-        taken = lock.take(Home(room.path.parent))
+        taken = lock.take(HomeDir(subsystem_dir.path.parent))
         assert taken is not None
         held.append(taken)
-        return Sealer(taken, room)
+        return Sealer.open(taken, subsystem_dir)
 
     yield make
     for each in held:

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.reading import archives as reading
-from tests import oracle
-from tests.archived import verified
-from tests.programs import ROOT
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.reader import archive_content
+from ipfs_log_handlers.reader import archives as reading
+from tests.support import oracle
+from tests.support.archives import verified
+from tests.support.programs import ROOT
 
 CLASSES = {
     "audit", "logs", "wal", "telemetry", "health", "fs_monitor", "fs_replication", "lifecycle", "data_lifecycle",
@@ -29,12 +30,16 @@ pytestmark = pytest.mark.kit
 
 @pytest.fixture(scope="module")
 def driven(tmp_path_factory) -> tuple[Path, dict[str, str]]:
-    """The home after a run, and what was told of each class."""
+    """Run the classes; return the home, and for each class "ok" or its error."""
     where = tmp_path_factory.mktemp("kit")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_LOGS_")}
     checkout = os.path.abspath(os.environ["IPFS_KIT_PY"])
     done = subprocess.run(
-        [os.environ.get("IPFS_KIT_PYTHON", sys.executable), str(ROOT / "tests" / "kit" / "drive.py"), str(where)],
+        [
+            os.environ.get("IPFS_KIT_PYTHON", sys.executable),
+            str(ROOT / "tests" / "support" / "kit_program.py"),
+            str(where),
+        ],
         env={
             **kept,
             "HOME": str(where),
@@ -53,16 +58,16 @@ def driven(tmp_path_factory) -> tuple[Path, dict[str, str]]:
 
 
 def stored(home: Path) -> dict[str, list[reading.Version]]:
-    """What was stored, by subsystem."""
+    """Return the stored versions by subsystem."""
     found: dict[str, list[reading.Version]] = {}
-    for each in reading.versions(Home(home)):
+    for each in reading.versions(HomeDir(home)):
         found.setdefault(each.subsystem, []).append(each)
     return found
 
 
 def bytes_of(version: reading.Version) -> bytes:
-    """The bytes of a small archive."""
-    with reading.opened(version) as get:
+    """Return the bytes of a small archive."""
+    with archive_content.opened(version) as get:
         return get(version.root)
 
 

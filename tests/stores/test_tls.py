@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ipfs_log_handlers.status import status
-from tests import programs
 from tests.kubo.daemon import Daemon
+from tests.support import programs
+from tests.support.sample_homes import status
 
 LOGS = """
     configure(kubo=KUBO, flush_timeout=20.0)
@@ -30,7 +30,7 @@ LOGS = """
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with `ca.pem`; it signed `server.pem` (certificate and key) for this machine, and `expired.pem`."""
+    """Make `ca.pem`, and signed by it `server.pem` (certificate and key) and `expired.pem`."""
     where = tmp_path_factory.mktemp("tls")
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     ca_name, name = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in ("our own", "localhost"))
@@ -54,7 +54,7 @@ def certificate(
     ca: bool,
     days: int = 1,
 ) -> x509.Certificate:
-    """A certificate for some days, which may all have passed."""
+    """Make a certificate for some days, which may all have passed."""
     now = dt.datetime.now(dt.timezone.utc)
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     usage = dict.fromkeys(
@@ -78,7 +78,7 @@ def certificate(
 
 @contextlib.contextmanager
 def ending_tls(pem: Path, port: int) -> Iterator[int]:
-    """The port of a proxy that ends TLS with this certificate and key, before this port."""
+    """Run a proxy that ends TLS with this certificate and key, and return its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -90,7 +90,7 @@ def ending_tls(pem: Path, port: int) -> Iterator[int]:
 
 @pytest.fixture
 def tls(authority: Path, kubo: Daemon) -> Iterator[str]:
-    """The address of the daemon behind a proxy that ends TLS."""
+    """Return the address of the daemon behind a proxy that ends TLS."""
     with ending_tls(authority / "server.pem", kubo.port) as port:
         yield f"https://localhost:{port}"
 
@@ -135,18 +135,18 @@ def test_an_unknown_authority(home, tls):
     programs.run(home, LOGS, KUBO=tls).clean()
     [found] = status(home)
     assert (20, 0) == (found["sealed"], found["shipped"])
-    assert "nobody who is trusted here has signed its certificate" in found["last_error"]
+    assert "no trusted authority has signed its certificate" in found["last_error"]
     assert "SSL_CERT_FILE" in found["last_error"]
 
 
 PROBE = """
     import asyncio
-    from ipfs_log_handlers.errors import StoreRefused
+    from ipfs_log_handlers.errors import StoreDenied
     from ipfs_log_handlers.stores.kubo import KuboStore
     async def probe():
         store = KuboStore(KUBO)
         try: await store.probe()
-        except StoreRefused as error: print(error)
+        except StoreDenied as error: print(error)
         finally: await store.close()
     asyncio.run(probe())
 """

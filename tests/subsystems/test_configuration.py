@@ -18,8 +18,8 @@ from ipfs_log_handlers import ConfigurationError, IPFSHandler, IPFSProcessor, Su
 from ipfs_log_handlers.subsystems import registry
 from ipfs_log_handlers.subsystems.registry import Router
 from ipfs_log_handlers.subsystems.rules import count, distinct
-from tests import oracle, programs
-from tests.workshop import logging_to, seal_home
+from tests.support import oracle, programs
+from tests.support.logging_home import logging_to, seal_home
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BILLING: dict[str, Any] = {
@@ -40,7 +40,7 @@ BILLING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers is forgotten after it."""
+    """Forget what a test has registered."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     Router.forget()
     yield
@@ -49,7 +49,7 @@ def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def configuration(home: Path, **more: Any) -> dict[str, Any]:
-    """A dictConfig with one handler, for a subsystem that the package does not know."""
+    """Return a dictConfig with one handler, for a subsystem that the package does not know."""
     handler = {"class": "ipfs_log_handlers.IPFSHandler", "home": str(home), "keeper": "none", **more}
     return {
         "version": 1,
@@ -60,7 +60,7 @@ def configuration(home: Path, **more: Any) -> dict[str, Any]:
 
 
 def sealed_meta(home: Path, name: str) -> dict[str, Any]:
-    """What the newest batch says; it is sealed by a process that knows nothing of the subsystem."""
+    """Return `meta` of the newest batch, sealed by a process that does not know the subsystem."""
     registry._registered.pop(name, None)
     Router.forget()
     seal_home(home)
@@ -227,8 +227,8 @@ def test_distinct_is_data() -> None:
 
 
 def test_the_examples(home: Path) -> None:
-    """One dictConfig sets up all eleven, three lines one of the program's own: each has its log and its metadata."""
-    for example in ("eleven_subsystems.py", "own_subsystem.py"):
+    """One dictConfig sets up all subsystems, and three lines an own one: each has its log and its metadata."""
+    for example in ("all_subsystems.py", "own_subsystem.py"):
         environment = programs.environment() | {"IPFS_LOGS_HOME": str(home)}
         subprocess.run([sys.executable, EXAMPLES / example], check=True, env=environment, stdout=subprocess.DEVNULL)
     logs = oracle.read_home(home)

@@ -1,4 +1,4 @@
-"""All eleven subsystems log into one real daemon; what each batch there says of its records is so."""
+"""All subsystems log into one real daemon; what each batch there says of its records is so."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from ipfs_log_handlers import subsystems
 from ipfs_log_handlers.home import head
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.reading.verify import verify
-from tests import oracle, programs, recount
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.verify.log import verify
 from tests.kubo.daemon import Daemon
-from tests.samples import LOGGERS
+from tests.support import oracle, programs, recount_oracle
+from tests.support.subsystem_events import LOGGERS
 
 ALL = """
-    from tests.samples import LOGGERS, samples
+    from tests.support.subsystem_events import LOGGERS, samples
     handlers = {name: handler(name, kubo=KUBO, metadata=METADATA.get(name), flush_timeout=60.0) for name in LOGGERS}
     loggers = {logger: {"handlers": [name], "propagate": False} for name, logger in LOGGERS.items() if name != "logs"}
     logging.config.dictConfig({"version": 1, "handlers": handlers, "loggers": loggers,
@@ -35,25 +35,25 @@ METADATA: dict[str, dict[str, Any]] = {
     "telemetry": {"sampling_interval": 15},
     "fs_monitor": {"node": "n-0"},
 }
-COUNT = 10_000
 
 
 @pytest.mark.slow
-def test_eleven_subsystems_one_daemon(home: Path, kubo: Daemon) -> None:
-    """10,000 records of each, one dictConfig: all are in the daemon, and every `meta` and zone map is so."""
-    programs.run(home, ALL, KUBO=kubo.url, METADATA=METADATA, COUNT=COUNT, deadline_s=120).clean()
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_all_subsystems_log_into_one_daemon(home: Path, kubo: Daemon, count: int) -> None:
+    """So many records of each, one dictConfig: all are in the daemon, and every `meta` and zone map is so."""
+    programs.run(home, ALL, KUBO=kubo.url, METADATA=METADATA, COUNT=count, deadline_s=120).clean()
     left_out = 0
     for name in LOGGERS:
-        sealed = head.load(Home(home).room(name).current.head)
+        sealed = head.load(HomeDir(home).subsystem_dir(name).current.head)
         assert sealed is not None
         there = oracle.read_daemon(lambda cid: kubo.rpc(f"block/get?arg={cid}&offline=true"), sealed.cid.text)
-        assert COUNT == sum(check(name, batch) for batch in there.batches)
+        assert count == sum(check(name, batch) for batch in there.batches)
         left_out += sum(batch.manifest["meta"].get("left_out", 0) for batch in there.batches)
-    assert 11 * COUNT // 50 < left_out < 11 * COUNT // 20
+    assert len(LOGGERS) * count // 50 < left_out < len(LOGGERS) * count // 20
     assert list(subsystems.names()) == list(LOGGERS)
-    reports = list(verify(Home(home)))
+    reports = list(verify(HomeDir(home)))
     assert [] == [problem for report in reports for problem in report.problems]
-    assert 11 == len(reports)
+    assert len(LOGGERS) == len(reports)
 
 
 def check(name: str, batch: oracle.Batch) -> int:
@@ -62,7 +62,9 @@ def check(name: str, batch: oracle.Batch) -> int:
     records = [json.loads(line) for line in batch.lines or ()]
     own = subsystems.get(name)
     configured = METADATA.get(name, {})
-    expected = recount.own_meta(name, records, index=manifest["index"], first=manifest["first"], configured=configured)
+    expected = recount_oracle.own_meta(
+        name, records, index=manifest["index"], first=manifest["first"], configured=configured
+    )
     assert manifest["first"] == min(_micros(record["time"]) for record in records)
     assert {
         "type": own.type,
@@ -71,7 +73,7 @@ def check(name: str, batch: oracle.Batch) -> int:
         "record_count": len(records),
         **expected,
     } == manifest["meta"]
-    zone = {field: recount.zone_of(records, field) for field in own.zone}
+    zone = {field: recount_oracle.zone_of(records, field) for field in own.zone}
     assert zone == manifest["stats"].get("fields", {})
     return len(records)
 

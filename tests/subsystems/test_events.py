@@ -16,8 +16,8 @@ from ipfs_log_handlers import ConfigurationError, EventError, IPFSProcessor, sub
 from ipfs_log_handlers.subsystems import audit, data_lifecycle, fs_monitor, fs_replication, telemetry, wal
 from ipfs_log_handlers.subsystems.events import Event, Events, Known, Members, Range, Unit
 from ipfs_log_handlers.subsystems.signature import Field, fields_of
-from tests import recount
-from tests.workshop import durable, logging_to
+from tests.support import recount_oracle
+from tests.support.logging_home import durable, logging_to
 
 Make = Callable[..., dict[str, Any]]
 
@@ -49,7 +49,7 @@ WRONG: dict[str, list[Any]] = {
 
 
 def right(field: Field) -> Any:
-    """A value that a field takes."""
+    """Return a value that a field takes."""
     if field.values:
         return field.values[0]
     if field.kind == "object":
@@ -82,16 +82,16 @@ OPTIONAL = {
 class TestTable:
     def test_all_events(self) -> None:
         """Every event of the table has its function, and there is no other."""
-        table = {event for name in subsystems.names() for event in recount.required_of(name)}
+        table = {event for name in subsystems.names() for event in recount_oracle.required_of(name)}
         assert table == set(EVENTS)
 
     @pytest.mark.parametrize("name", subsystems.names())
     def test_required(self, name: str) -> None:
         """An event requires what the table says."""
-        for event, names in recount.required_of(name).items():
+        for event, names in recount_oracle.required_of(name).items():
             told = {each for each in MAKERS[event][0].required if isinstance(each, str)}
             assert set(names) == told
-        assert list(recount.required_of(name)) == list(subsystems.get(name).events)
+        assert list(recount_oracle.required_of(name)) == list(subsystems.get(name).events)
 
     @pytest.mark.parametrize("name", sorted(OPTIONAL))
     def test_optional(self, name: str) -> None:
@@ -278,7 +278,7 @@ class TestOwn:
         assert list(paid(method="cash", invoice="A-17")) == ["event", "method", "invoice", "share"]
 
     def test_declared(self) -> None:
-        """A program declares its own events as the eleven do; what is not given has its default."""
+        """A program declares its own events as this package does; what is not given has its default."""
         events = Events()
 
         @events.define("billing.paid")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,15 +12,17 @@ from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.subsystems import registry
 from ipfs_log_handlers.subsystems.registry import Router, Subsystem
 
-NAMES = (
-    "audit", "logs", "wal", "telemetry", "health", "fs_monitor", "fs_replication", "lifecycle", "data_lifecycle",
-    "mcp_files", "mcp_actions",
-)  # fmt: skip
+MODULES = [
+    path.stem
+    for path in Path(subsystems.__file__).parent.glob("*.py")
+    if re.search(r"^SUBSYSTEM\b", path.read_text("utf-8"), re.MULTILINE)
+]
+"""The modules of the package that declare a subsystem."""
 
 
 @pytest.fixture(autouse=True)
 def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers is forgotten after it."""
+    """Forget what a test has registered."""
     monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     Router.forget()
     yield
@@ -26,9 +30,11 @@ def _restore(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class TestNames:
-    def test_registered(self) -> None:
-        """The subsystems of the package are there, in their order."""
-        assert NAMES == subsystems.names()
+    def test_every_module_with_a_subsystem_is_registered(self) -> None:
+        """Each module that declares a subsystem is known under its own name, and no other is."""
+        assert len(MODULES) >= 11
+        assert sorted(MODULES) == sorted(subsystems.names())
+        assert subsystems.names() == tuple(subsystem.name for subsystem in subsystems.load())
 
     @pytest.mark.parametrize(
         "name", ["", "A", "a-b", "a/b", "..", ".", "a b", "ä", "a" * 65, "a\n", "requests", "reserve", "writer.key"]

@@ -13,7 +13,7 @@ import structlog
 
 from ipfs_log_handlers import IPFSHandler, IPFSProcessor, subsystems
 from ipfs_log_handlers.subsystems import audit, mcp_actions, mcp_files
-from tests.workshop import durable
+from tests.support.logging_home import durable
 
 LOGIN: dict[str, Any] = audit.event(event_type="authentication", action="login", timestamp=1.5)
 Log = Callable[[str, str, dict[str, Any]], None]
@@ -21,7 +21,7 @@ Log = Callable[[str, str, dict[str, Any]], None]
 
 @pytest.fixture
 def log(home: Path) -> Any:
-    """Logs to a named logger through a handler without a subsystem."""
+    """Return a function that logs to a named logger through a handler without a subsystem."""
     handler = IPFSHandler(home=home, keeper="none")
     loggers: dict[str, logging.Logger] = {}
 
@@ -35,9 +35,13 @@ def log(home: Path) -> Any:
     handler.close()
 
 
-def rooms(home: Path) -> dict[str, list[dict[str, Any]]]:
-    """The records of each subsystem that has any."""
-    return {room.name: durable(home, room.name) for room in sorted(home.iterdir()) if (room / "spool").is_dir()}
+def subsystem_dirs(home: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the records of each subsystem that has any."""
+    return {
+        subsystem_dir.name: durable(home, subsystem_dir.name)
+        for subsystem_dir in sorted(home.iterdir())
+        if (subsystem_dir / "spool").is_dir()
+    }
 
 
 class TestByLogger:
@@ -48,7 +52,11 @@ class TestByLogger:
             log(logger, "plain", {})
             log(f"{logger}.below", "plain", {})
             log(f"{logger}beside", "plain", {})
-        found = {room: len(records) for room, records in rooms(home).items()} if home.exists() else {}
+        found = (
+            {subsystem_dir: len(records) for subsystem_dir, records in subsystem_dirs(home).items()}
+            if home.exists()
+            else {}
+        )
         count = len(subsystems.get(name).loggers)
         both = "mcp_files" if name == "mcp_actions" else name
         expected = {name: 2 * count, both: 2 * count, "logs": count}
@@ -60,14 +68,16 @@ class TestByLogger:
         """`ipfs_kit_py.mcp.handlers` logs files and actions, each event to its own subsystem."""
         log("ipfs_kit_py.mcp.handlers.a", "x", mcp_actions.action(success=True, command="pin"))
         log("ipfs_kit_py.mcp.handlers.a", "x", mcp_files.file(operation="read", path="/a", success=True, duration_ms=1))
-        assert {"mcp_actions": 1, "mcp_files": 1} == {name: len(records) for name, records in rooms(home).items()}
+        assert {"mcp_actions": 1, "mcp_files": 1} == {
+            name: len(records) for name, records in subsystem_dirs(home).items()
+        }
 
     def test_rest(self, log: Log, home: Path) -> None:
         """Everything else goes to `logs`, the root logger's records too."""
         log("root", "x", {})
         log("", "y", {})
         log("app", "no.such.event", {})
-        assert {"logs"} == set(rooms(home))
+        assert {"logs"} == set(subsystem_dirs(home))
 
 
 class TestByEvent:
@@ -77,20 +87,20 @@ class TestByEvent:
             for event in subsystems.get(name).events:
                 log("ipfs_kit_py.storage_wal", "x", {"event": event})
                 log("app", f"{event}.more", {})
-        counted = {name: len(records) for name, records in rooms(home).items()}
+        counted = {name: len(records) for name, records in subsystem_dirs(home).items()}
         assert {n: 2 * len(subsystems.get(n).events) for n in subsystems.names() if n != "logs"} == counted
 
     def test_before_logger(self, log: Log, home: Path) -> None:
         """The event counts more than the logger."""
         log("ipfs_kit_py.storage_wal", "x", LOGIN)
-        assert {"audit"} == set(rooms(home))
+        assert {"audit"} == set(subsystem_dirs(home))
 
 
 class TestByField:
     def test_consumed(self, log: Log, home: Path) -> None:
         """The field `subsystem` counts most, and is not kept: the log it lies in says it."""
         log("audit", "x", {**LOGIN, "subsystem": "health"})
-        ((name, (record,)),) = rooms(home).items()
+        ((name, (record,)),) = subsystem_dirs(home).items()
         assert "health" == name
         assert "subsystem" not in record
 
@@ -98,7 +108,7 @@ class TestByField:
     def test_unknown(self, log: Log, home: Path, odd: Any) -> None:
         """What is no registered name is a field like others, and makes no directory."""
         log("audit", "x", {"subsystem": odd})
-        ((name, (record,)),) = rooms(home).items()
+        ((name, (record,)),) = subsystem_dirs(home).items()
         assert ("audit", odd) == (name, record["subsystem"])
 
     def test_in_json(self, log: Log, home: Path) -> None:
@@ -107,7 +117,7 @@ class TestByField:
         log("app", json.dumps({"event": "wal.operation.added", "backend": "x"}), {})
         log("audit", json.dumps({"action": "login"}), {})
         log("app", json.dumps({"a": 1}), {})
-        found = {name: [record["event"] for record in records] for name, records in rooms(home).items()}
+        found = {name: [record["event"] for record in records] for name, records in subsystem_dirs(home).items()}
         assert ["wal.metric"] == found["telemetry"]
         assert ["wal.operation.added"] == found["wal"]
         assert ["audit.event"] == found["audit"]
@@ -121,7 +131,7 @@ def test_one_subsystem_takes_all(home: Path) -> None:
     logger.addHandler(handler)
     logger.info("x", extra={**LOGIN, "subsystem": "wal"})
     handler.close()
-    ((name, (record,)),) = rooms(home).items()
+    ((name, (record,)),) = subsystem_dirs(home).items()
     assert ("health", "wal", "audit.event") == (name, record["subsystem"], record["event"])
 
 
@@ -134,4 +144,4 @@ def test_structlog(home: Path) -> None:
     for fields in (LOGIN, {"event": "x", "subsystem": "wal"}, {"event": "x", "logger": "audit.a"}, {"event": "x"}):
         log.info(**fields)
     processor.close()
-    assert {"audit": 2, "logs": 1, "wal": 1} == {name: len(records) for name, records in rooms(home).items()}
+    assert {"audit": 2, "logs": 1, "wal": 1} == {name: len(records) for name, records in subsystem_dirs(home).items()}

@@ -58,7 +58,7 @@ class TestBothWays:
         assert told.id == read.id
 
     @pytest.mark.parametrize("name", subsystems.names())
-    def test_the_eleven(self, name: str) -> None:
+    def test_those_of_every_subsystem(self, name: str) -> None:
         """So do the rules of each subsystem, which fit a header with room to spare."""
         told = subsystems.get(name).rules
         text = json.dumps(told.as_json())

@@ -15,9 +15,9 @@ import structlog
 
 from ipfs_log_handlers import IPFSHandler, IPFSProcessor, VerificationError
 from ipfs_log_handlers.home.batches import Batches
-from ipfs_log_handlers.home.layout import Home
-from ipfs_log_handlers.testing import Capture, FakeDaemon, Said, capture
-from tests.workshop import seal_home, wait_until
+from ipfs_log_handlers.home.layout import HomeDir
+from ipfs_log_handlers.testing import Capture, FakeKubo, Response, capture
+from tests.support.logging_home import seal_home, wait_until
 
 WITHOUT_PYTEST = "import sys; sys.modules['pytest'] = None; import ipfs_log_handlers.testing"
 
@@ -25,7 +25,7 @@ pytest_plugins = ["ipfs_log_handlers.testing.fixtures"]
 
 
 def configure(**settings: object) -> logging.Logger:
-    """What an application does at its start."""
+    """Configure logging, as an application does at its start."""
     handler = {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": "audit", **settings}
     logging.config.dictConfig(
         {
@@ -40,7 +40,7 @@ def configure(**settings: object) -> logging.Logger:
 
 @pytest.fixture(autouse=True)
 def unconfigured():
-    """Logging as it was."""
+    """Restore the configuration of logging."""
     yield
     logging.getLogger("shop").handlers.clear()
 
@@ -80,7 +80,7 @@ class TestCapture:
         """Where the home is damaged the capture says so instead of leaving records out."""
         configure(keeper="none").info("one")
         seal_home(ipfs_logs.home)
-        path = Batches(Home(ipfs_logs.home).room("audit").current.batches).file(0)
+        path = Batches(HomeDir(ipfs_logs.home).subsystem_dir("audit").current.batches).file(0)
         path.write_bytes(path.read_bytes()[:-1])
         with pytest.raises(VerificationError, match="damaged"):
             ipfs_logs.records()
@@ -113,7 +113,7 @@ class TestCapture:
 
 
 class TestFakeDaemon:
-    def test_ships_to_it(self, ipfs_logs: Capture, fake_kubo: FakeDaemon):
+    def test_ships_to_it(self, ipfs_logs: Capture, fake_kubo: FakeKubo):
         """A program ships to the fake as to a real daemon; its store tells what has arrived."""
         logger = configure(kubo=fake_kubo.url)
         logger.info("one")
@@ -122,9 +122,9 @@ class TestFakeDaemon:
         assert 1 == status["shipped"]
         assert status["head"] in {cid.text for cid in fake_kubo.store.pins}
 
-    def test_says_what_it_is_told(self, ipfs_logs: Capture, fake_kubo: FakeDaemon):
+    def test_says_what_it_is_told(self, ipfs_logs: Capture, fake_kubo: FakeKubo):
         """An answer that a test scripts is what the program meets, once."""
-        fake_kubo.say("dag/import", Said(status=503, body=(b"not now",)))
+        fake_kubo.respond_once("dag/import", Response(status=503, body=(b"not now",)))
         logger = configure(kubo=fake_kubo.url)
         logger.info("one")
         wait_until(lambda: (logger.handlers[0].flush(), len(fake_kubo.uploads()) == 2)[1])  # type: ignore[func-returns-value]

@@ -16,10 +16,16 @@ INSTALLED_APPS = ["shop"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"ipfs": {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": "logs"}},
-    "loggers": {
-        "django.server": {"handlers": ["ipfs"], "level": "INFO"},
-        "django.request": {"level": "WARNING"},
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "filters": {"in_production": {"()": "django.utils.log.RequireDebugFalse"}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "line"},
+        "mail": {"class": "django.utils.log.AdminEmailHandler", "level": "ERROR", "filters": ["in_production"]},
+        "ipfs": {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": "logs"},
     },
-    "root": {"handlers": ["ipfs"], "level": "INFO"},
+    "loggers": {
+        "django": {"handlers": ["mail"], "level": "INFO"},
+        "django.server": {"handlers": ["console", "ipfs"], "level": "INFO", "propagate": False},
+    },
+    "root": {"handlers": ["console", "ipfs"], "level": "INFO"},
 }

@@ -2,8 +2,12 @@
 //
 //	go run . vectors > ../../tlog.json     what our code must accept, and make again
 //	go run . verify ../../chain.json       checks what our code made
+//	go run . proofs < FILE                 checks proofs of all trees over some leaves
+//	go run . note KEY… < FILE              opens a signed note with each of these keys, and prints its text
+//	go run . proof KEY CID < FILE          checks a tlog-proof of a manifest
+//	go run . tiles KEY DIR                 checks a log that was exported as tiles
 //
-// Everything is made from fixed seeds: the same file comes out on each run.
+// `vectors` uses fixed seeds: the same file comes out on each run. `check.go` has the other commands.
 package main
 
 import (
@@ -16,7 +20,6 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -60,24 +63,28 @@ type Vectors struct {
 	Consistency []Proof  `json:"consistency"`
 }
 
-// Chain is what `verify` reads: the parts of our vectors that are claims about a log.
-type Chain struct {
-	Verifier    string   `json:"verifier"`
-	Log         string   `json:"log"`
-	Leaves      []string `json:"leaves"`
-	Checkpoints []string `json:"checkpoints"`
-	Inclusion   []Proof  `json:"inclusion"`
-	Consistency []Proof  `json:"consistency"`
-}
-
 func main() {
+	log.SetFlags(0)
+	arguments := os.Args[1:]
+	command := ""
+	if len(arguments) > 0 {
+		command, arguments = arguments[0], arguments[1:]
+	}
 	switch {
-	case len(os.Args) == 2 && os.Args[1] == "vectors":
+	case command == "vectors" && len(arguments) == 0:
 		vectors()
-	case len(os.Args) == 3 && os.Args[1] == "verify":
-		verify(os.Args[2])
+	case command == "verify" && len(arguments) == 1:
+		verify(arguments[0])
+	case command == "proofs" && len(arguments) == 0:
+		proofs(os.Stdin)
+	case command == "note" && len(arguments) > 0:
+		openNote(os.Stdin, arguments)
+	case command == "proof" && len(arguments) == 2:
+		tlogProof(os.Stdin, arguments[0], arguments[1])
+	case command == "tiles" && len(arguments) == 2:
+		tiles(arguments[0], arguments[1])
 	default:
-		log.Fatal("usage: tlog vectors | tlog verify FILE")
+		log.Fatal("usage: tlog vectors | verify FILE | proofs | note KEY… | proof KEY CID | tiles KEY DIR")
 	}
 }
 
@@ -141,47 +148,6 @@ func sign(text string, keys []Key) Note {
 	return Note{text, names, string(signed)}
 }
 
-func verify(path string) {
-	data, err := os.ReadFile(path)
-	must(err)
-	var chain Chain
-	must(json.Unmarshal(data, &chain))
-	tree := &memory{}
-	for _, leaf := range chain.Leaves {
-		data, err := hex.DecodeString(leaf)
-		must(err)
-		tree.add(data)
-	}
-	verifier, err := note.NewVerifier(chain.Verifier)
-	must(err)
-	for _, text := range chain.Checkpoints {
-		checkCheckpoint(text, note.VerifierList(verifier), chain.Log, tree)
-	}
-	for _, proof := range chain.Inclusion {
-		leaf, err := hex.DecodeString(chain.Leaves[proof.Number])
-		must(err)
-		root := tree.root(proof.Size)
-		must(tlog.CheckRecord(proof.hashes(), proof.Size, tlog.Hash(root), proof.Number, tlog.RecordHash(leaf)))
-	}
-	for _, proof := range chain.Consistency {
-		older, newer := tlog.Hash(tree.root(proof.Number)), tlog.Hash(tree.root(proof.Size))
-		must(tlog.CheckTree(proof.hashes(), proof.Size, newer, proof.Number, older))
-	}
-	fmt.Printf("%d leaves, %d checkpoints, %d inclusion proofs, %d consistency proofs: all hold\n",
-		len(chain.Leaves), len(chain.Checkpoints), len(chain.Inclusion), len(chain.Consistency))
-}
-
-func checkCheckpoint(text string, verifiers note.Verifiers, origin string, tree *memory) {
-	opened, err := note.Open([]byte(text), verifiers)
-	must(err)
-	lines := strings.Split(opened.Text, "\n")
-	size, err := strconv.ParseInt(lines[1], 10, 64)
-	must(err)
-	if root := tree.root(size); lines[0] != origin || lines[2] != root.base64() || len(lines) != 4 {
-		log.Fatalf("not a checkpoint of %s with root %s:\n%s", origin, root.base64(), text)
-	}
-}
-
 // memory keeps the hashes of a tree as tlog numbers them.
 type memory struct {
 	hashes []tlog.Hash
@@ -232,16 +198,6 @@ func newProof(size, number int64, hashes []tlog.Hash) Proof {
 		proof.Hashes = append(proof.Hashes, hash(each).hex())
 	}
 	return proof
-}
-
-func (p Proof) hashes() []tlog.Hash {
-	var hashes []tlog.Hash
-	for _, text := range p.Hashes {
-		data, err := hex.DecodeString(text)
-		must(err)
-		hashes = append(hashes, tlog.Hash(data))
-	}
-	return hashes
 }
 
 func must(err error) {

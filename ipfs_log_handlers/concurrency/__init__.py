@@ -1,0 +1,1 @@
+"""Provide threads, locks and the steps at a fork; every other package uses them."""

@@ -1,0 +1,262 @@
+"""Make, find and unwrap the keys to which batches are encrypted; `key_directory.py` names their files.
+
+Two ways lead to a key. The machine that logs makes it, wraps it for the recipients of the settings, and keeps only the
+public key. Or another machine has issued it (`issue`), and this one gets only the public key (`accept`), so that it
+never has a secret.
+
+The order of the steps is a promise: nothing is encrypted to a key before its `.json` is on the disk, and the `.json`
+is written after the `.age` is on the disk. So no process can be killed so that there is a batch that nobody can open.
+A key is used only while its `.age` has the checksum in the `.json`; after a lost or damaged one, a further key is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ipfs_log_handlers.config import Encrypt
+from ipfs_log_handlers.errors import (
+    ConfigurationError,
+    HomeError,
+    ReplayedKeyError,
+    VerificationError,
+    WrongIdentityError,
+)
+from ipfs_log_handlers.format.encryption import age_library
+from ipfs_log_handlers.format.kid import period_of
+from ipfs_log_handlers.format.moment import rfc3339
+from ipfs_log_handlers.home import disk
+from ipfs_log_handlers.home.key_directory import (
+    MAX_BYTES,
+    KeyFiles,
+    KeyState,
+    KnownKey,
+    PublicPart,
+    keys_in,
+    kids_of,
+    load,
+    locked,
+    next_kid,
+    sha256,
+    state,
+)
+from ipfs_log_handlers.home.layout import HomeDir
+
+__all__ = [
+    "DataKey",
+    "KeyState",
+    "KnownKey",
+    "MissingKeyError",
+    "accept",
+    "issue",
+    "key_for",
+    "keys_in",
+    "kids_of",
+    "load",
+    "state",
+    "unwrap",
+    "usable_key",
+]
+
+
+class MissingKeyError(HomeError):
+    """There is no key to encrypt to, and none can be made; or the secret of a key is not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """A key to which batches are encrypted."""
+
+    kid: str
+    """Its id, `<subsystem>/<period>`, and a number from 2 on after a dot for further keys of the period."""
+    recipient: str
+    """The public key, `age1…`."""
+
+
+def key_for(home: HomeDir, subsystem: str, encrypt: Encrypt, now: int) -> DataKey:
+    """Return the key to which a batch is encrypted that is sealed now; it is made if there is none.
+
+    It is an issued key of the period, else one that was wrapped for exactly the recipients of the settings: when these
+    change, a further key is made. On return the key and its wrapped secret survive a power cut.
+
+    Args:
+        home: the home.
+        subsystem: the subsystem of the batch.
+        encrypt: the settings.
+        now: time of sealing, µs since 1970.
+
+    Raises:
+        MissingKeyError: the settings name no recipient, and no key was issued for the period.
+        ConfigurationError: pyrage is not installed.
+        OSError: the disk refuses. Nothing was encrypted, and the next call begins again.
+    """
+    period = period_of(now, encrypt.period)
+    usable = usable_key(home, subsystem, period, encrypt.recipients)
+    if usable is not None:
+        return usable
+    if not encrypt.recipients:
+        raise MissingKeyError(
+            f"no key was issued for {subsystem} in {period}, so its records wait and are not sealed",
+            where=home.keys,
+            hint="Let the holder of the keys run `ipfs-logs keys issue`, and `ipfs-logs keys accept` here.",
+        )
+    with locked(home):
+        usable = usable_key(home, subsystem, period, encrypt.recipients)
+        return usable or _make(home, next_kid(home, subsystem, period), encrypt.recipients, now)
+
+
+def usable_key(home: HomeDir, subsystem: str, period: str, recipients: Sequence[str]) -> DataKey | None:
+    """Find the newest key of a period that may be used: issued keys come first.
+
+    Args:
+        home: the home.
+        subsystem: the subsystem.
+        period: the period.
+        recipients: those for whom a key must be wrapped that was not issued.
+
+    Raises:
+        OSError: the key directory cannot be read.
+    """
+    known = [load(home, kid) for kid in reversed(kids_of(home, subsystem, period))]
+    fitting = [key for key in known if key.state in ("present", "issued") and key.damage is None and key.recipient]
+    chosen = next((key for key in fitting if not key.wrapped_for), None) or next(
+        (key for key in fitting if sorted(key.wrapped_for) == sorted(recipients)), None
+    )
+    return None if chosen is None or chosen.recipient is None else DataKey(chosen.kid, chosen.recipient)
+
+
+def _make(place: HomeDir | Path, kid: str, recipients: Sequence[str], now: int) -> DataKey:
+    """Make a key, the wrapped secret first. The caller holds the lock.
+
+    A `.age` without `.json` is of a process that was killed here, or its `.json` was lost: it is never overwritten.
+    """
+    files = KeyFiles.of(place, kid)
+    files.make_directories()
+    disk.sweep(files.directory)
+    identity = age_library().x25519.Identity.generate()
+    recipient = str(identity.to_public())
+    text = f"# created: {rfc3339(now)}\n# key of {kid}\n# public key: {recipient}\n{identity}\n"
+    wrapped = _wrap(text, recipients)
+    disk.replace(files.wrapped, wrapped)
+    public = PublicPart(recipient, tuple(recipients), sha256(wrapped), now)
+    disk.replace(files.public, public.encode(kid))
+    return DataKey(kid, recipient)
+
+
+def _wrap(identity: str, recipients: Sequence[str]) -> bytes:
+    pyrage = age_library()
+    parsed = [
+        (pyrage.ssh if recipient.startswith("ssh-") else pyrage.x25519).Recipient.from_str(recipient)
+        for recipient in recipients
+    ]
+    wrapped: bytes = pyrage.encrypt(identity.encode(), parsed)
+    return wrapped
+
+
+def issue(
+    directory: Path, subsystem: str, periods: Sequence[str], recipients: Sequence[str], now: int
+) -> list[DataKey]:
+    """Make the keys of periods ahead, in a key directory that is not the one of the home.
+
+    A period that has a key which can be used keeps it, so a call that was killed can be made again.
+
+    Args:
+        directory: the key directory of the holder of the keys.
+        subsystem: the subsystem.
+        periods: the periods.
+        recipients: those for whom the secret keys are wrapped.
+        now: the time, µs since 1970.
+
+    Returns:
+        The keys, in the order of the periods. Give them to `accept` on the machine that logs.
+
+    Raises:
+        ConfigurationError: pyrage is not installed, or there is no recipient.
+        OSError: the disk refuses.
+    """
+    if not recipients:
+        raise ConfigurationError("a key that nobody can unwrap would open nothing", where="recipients")
+    issued = []
+    with locked(directory):
+        for period in periods:
+            known = [load(directory, kid) for kid in kids_of(directory, subsystem, period)]
+            ready = [key for key in known if key.state == "present" and key.damage is None and key.recipient]
+            if ready and ready[-1].recipient:
+                issued.append(DataKey(ready[-1].kid, ready[-1].recipient))
+            else:
+                issued.append(_make(directory, next_kid(directory, subsystem, period), recipients, now))
+    return issued
+
+
+def accept(home: HomeDir, issued: Sequence[DataKey], now: int) -> list[DataKey]:
+    """Store the public keys of issued keys, so that batches are encrypted to them; return those that are new here.
+
+    Raises:
+        HomeError: another key has this id here, or it was shredded; the keys before it are stored.
+        OSError: the disk refuses.
+    """
+    new = []
+    with locked(home):
+        for key in issued:
+            files = KeyFiles.of(home, key.kid)
+            known = load(home, key.kid)
+            if known.state == "missing":
+                files.make_directories()
+                disk.replace(files.public, PublicPart(key.recipient, (), None, now).encode(key.kid))
+                new.append(key)
+            elif known.state.startswith("shred") or known.damage is not None or known.recipient != key.recipient:
+                raise HomeError(
+                    f"the id {key.kid} belongs here to another key, or to one that was shredded or damaged",
+                    where=files.public,
+                    found=known.recipient or known.state,
+                    hint="Issue the keys into the key directory from which the earlier ones came.",
+                )
+    return new
+
+
+def unwrap(place: HomeDir | Path, kid: str, identities: Sequence[Any]) -> str:
+    """Unwrap the secret key of a period, and check that it belongs to its public key.
+
+    Args:
+        place: a home, or a key directory.
+        kid: the id of the key.
+        identities: identities of pyrage; one of them must be a recipient of the wrapped key.
+
+    Returns:
+        The secret key, `AGE-SECRET-KEY-…`. It is in no file, and must not be written to one.
+
+    Raises:
+        MissingKeyError: the wrapped key is not here: it was issued, destroyed, or never here.
+        WrongIdentityError: none of the identities opens it.
+        VerificationError: it is damaged, or (`ReplayedKeyError`) the key of another period.
+        OSError: it cannot be read.
+    """
+    files = KeyFiles.of(place, kid)
+    try:
+        wrapped = disk.read(files.wrapped, MAX_BYTES)
+    except FileNotFoundError as error:
+        raise MissingKeyError(
+            f"the secret key of {kid} is not here: it is {state(place, kid)}", where=files.wrapped
+        ) from error
+    pyrage = age_library()
+    try:
+        text = pyrage.decrypt(wrapped, list(identities)).decode()
+    except (pyrage.DecryptError, UnicodeDecodeError) as error:
+        if "No matching keys" in str(error):
+            raise WrongIdentityError(
+                "none of the identities opens the key of this period", where=files.wrapped
+            ) from error
+        raise VerificationError("the wrapped key of this period is damaged", where=files.wrapped) from error
+    secret = next((row for row in text.splitlines() if row.startswith("AGE-SECRET-KEY-")), "")
+    try:
+        recipient = str(pyrage.x25519.Identity.from_str(secret).to_public())
+    except pyrage.IdentityError as error:
+        raise VerificationError("this is not the secret key of a period", where=files.wrapped) from error
+    known = load(place, kid)
+    if known.recipient is not None and known.recipient != recipient:
+        raise ReplayedKeyError(
+            "this is the secret key of another period", where=files.wrapped, expected=known.recipient, found=recipient
+        )
+    return secret

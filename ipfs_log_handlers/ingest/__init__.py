@@ -1,0 +1,1 @@
+"""Take records in: turn a LogRecord or an event dict into a line of a segment."""

@@ -1,0 +1,1 @@
+"""Describe the state of a home."""

@@ -1,1 +1,0 @@
-"""Records come back: every block is hashed before anything in it is believed."""

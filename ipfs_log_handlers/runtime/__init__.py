@@ -1,0 +1,1 @@
+"""Manage this process: its open handlers, flush, exit and fork."""

@@ -1,0 +1,1 @@
+"""Keep durable records and archives until their batch is sealed."""

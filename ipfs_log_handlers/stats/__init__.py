@@ -1,0 +1,1 @@
+"""Compute `meta` and the zone map of a batch: for sealing, recounting and the query planner. No I/O."""

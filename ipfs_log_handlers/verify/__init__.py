@@ -1,0 +1,1 @@
+"""Check that a log is whole and unchanged."""

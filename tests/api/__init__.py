@@ -1,0 +1,1 @@
+"""The methods of a home, and the functions that open one."""

@@ -1,1 +1,0 @@
-"""What comes back out of a home."""

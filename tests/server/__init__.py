@@ -1,0 +1,1 @@
+"""Tests of the server: a real socket, a real home, real programs that log."""
