@@ -82,8 +82,10 @@ def command(
     if untrusted:
         if query is None:
             raise click.UsageError("--untrusted answers one query: write QUERY after it")
-        answer: SqlAnswer | None = question.dataset(place).sql_untrusted(query, stats=stats)
-        return _finish(place, question, answer, stats if with_stats else None, started)
+        limited = question.dataset(place).sql_untrusted(query, stats=stats)
+        if not limited.kernel_limits:
+            remark("only DuckDB limited this query: the kernel of this system has neither Landlock nor seccomp for it")
+        return _finish(place, question, limited, stats if with_stats else None, started)
     with question.dataset(place).sql_session(stats=stats, timezone=timezone) as session:
         if query is None and sys.stdin.isatty():
             from ipfs_log_handlers.cli import sql_prompt

@@ -233,7 +233,8 @@ class Frames(ABC):
 
         The query can read the tables of `sql`, but no file, network, environment or variable of this program. It can
         change nothing. The child is killed when it exceeds the limits. Days and hours are those of UTC. The child takes
-        a fraction of a second to start. The limit on memory needs a system that enforces `RLIMIT_AS`, as Linux does.
+        a fraction of a second to start. The limit on memory needs a system that enforces `RLIMIT_AS`, as Linux does;
+        `SqlAnswer.kernel_limits` says whether the kernel, too, refused files and network.
 
         Args:
             query: one SELECT.

@@ -1,7 +1,8 @@
 """Answer the SQL that `query/locked_sql.py` sends, in a child process that reads only the records from its pipe.
 
-The process is started as `python -I -c … IN OUT`, with the numbers of two pipes. First it gives up its rights; then it
-imports, configures and locks DuckDB, and reads the first query.
+The process is started as `python -I -c … IN OUT`, with the numbers of two pipes. First it gives up rights that it does
+not need to start; then it imports DuckDB; then it lets the kernel refuse it everything but computing and its open
+descriptors, and reads the first query. For each query it configures and locks a new database.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO, Final
 
 from ipfs_log_handlers.errors import ConfigurationError
+from ipfs_log_handlers.query import landlock, seccomp
 from ipfs_log_handlers.query.columns import Kind, Layout
 from ipfs_log_handlers.query.pipe_frames import MAX_VALUES, count_values, read_frame, read_json, write_json
 from ipfs_log_handlers.query.tables import PartFacts, Table
@@ -55,11 +57,8 @@ def main() -> None:
     with os.fdopen(pipe_in, "rb") as incoming, os.fdopen(pipe_out, "wb") as outgoing:
         limits = read_json(incoming, _MAX_MESSAGE_BYTES)
         _give_up(limits)
-        import duckdb  # noqa: F401 - import it before the process reports that it is ready
-
-        from ipfs_log_handlers.query import sql  # noqa: F401 - the same
-
-        write_json(outgoing, {"do": "start"})
+        _load()
+        write_json(outgoing, {"do": "start", "kernel_limits": _refuse_the_rest()})
         while True:
             try:
                 job = read_json(incoming, _MAX_MESSAGE_BYTES)
@@ -85,6 +84,22 @@ def _give_up(limits: dict[str, Any]) -> None:
         library = ctypes.CDLL(None)
         for option, value in ((_PR_SET_NO_NEW_PRIVS, 1), (_PR_SET_DUMPABLE, 0)):
             library.prctl(option, *map(ctypes.c_ulong, (value, 0, 0, 0)))
+
+
+def _load() -> None:
+    """Import, and read from files, all that answers need; afterwards the kernel refuses it."""
+    import duckdb  # noqa: F401
+    import pyarrow as pa
+
+    from ipfs_log_handlers.query import sql  # noqa: F401
+
+    pa.scalar(0, pa.timestamp("us", "UTC")).as_py()  # the files of the timezone in which DuckDB gives times
+
+
+def _refuse_the_rest() -> list[str]:
+    """Let the kernel refuse files, network, programs and other processes; return the names of its means that hold."""
+    means = {"landlock": landlock.refuse_files_and_ports, "seccomp": seccomp.refuse_system_calls}
+    return [name for name, refuse in means.items() if refuse()]
 
 
 def _answer(job: dict[str, Any], limits: dict[str, Any], incoming: BinaryIO, outgoing: BinaryIO) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Answer SQL of another person in a child process in which DuckDB refuses files and the network.
+"""Answer SQL of another person in a child process in which DuckDB and the kernel refuse files and the network.
 
 DuckDB's settings alone are no sandbox, so several things must fail before such SQL does harm. The child is a new Python
-process with an empty environment, and limits of the kernel on memory, time and files. It holds no log: over two pipes
-it asks this process for the records of tables, which reads and verifies them. In the child, DuckDB refuses files,
-extensions, Python variables and changes of its settings, and takes one SELECT, as a subquery of another. A child that
-takes too long is killed. Each query gets a child of its own.
+process without the environment of this one, and with limits of the kernel on memory and time. It holds no log: over two
+pipes it asks this process for the records of tables, which reads and verifies them. In the child, DuckDB refuses files,
+extensions, Python variables and changes of its settings, and takes one SELECT, as a subquery of another. Should SQL get
+the better of DuckDB, the kernel of Linux still refuses files, network, programs and other processes
+(`query/seccomp.py`, `query/landlock.py`). A child that takes too long is killed. Each query gets a child of its own.
 
 This side does not trust the messages in the pipe: each request is checked, and an answer is read as JSON.
 """
@@ -17,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, BinaryIO, Final
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
@@ -38,6 +39,10 @@ _MAX_COLUMNS: Final = 2000
 _PROGRAM: Final = (
     "import sys; sys.path[:] = sys.argv[3:]; from ipfs_log_handlers.query.locked_child import main; main()"
 )
+
+
+_ENVIRONMENT: Final = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""The environment of the child: NumPy and Arrow start no thread when they are imported, so that Landlock limits all."""
 
 
 def run_locked(tables: Mapping[str, Table], query: str, limits: SqlLimits) -> SqlAnswer:
@@ -62,6 +67,11 @@ class LockedChild:
 
     Args:
         limits: what it may use.
+
+    Attributes:
+        process: the child.
+        kernel_limits: the means of the kernel that refuse it files, network, programs and other processes: `landlock`,
+            `seccomp`, both, or neither where the kernel has neither.
     """
 
     def __init__(self, limits: SqlLimits) -> None:
@@ -94,7 +104,7 @@ class LockedChild:
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     cwd="/",
-                    env={},
+                    env=_ENVIRONMENT,
                     pass_fds=(child_in, child_out),
                     start_new_session=True,
                 )
@@ -117,7 +127,7 @@ class LockedChild:
 
     def _greet(self) -> None:
         write_json(self._out, asdict(self._limits))
-        self._read()  # it has started, and is locked
+        self.kernel_limits = frozenset(self._read()["kernel_limits"])  # it has started, and is locked
 
     def _within(self, seconds: float, work: Callable[[], Any]) -> Any:
         """Call a function that uses the child; kill the child when the call takes too long."""
@@ -154,7 +164,7 @@ class LockedChild:
         for table in tables.values():
             table.check = self._check_time
         answer: SqlAnswer = self._within(self._limits.seconds, lambda: self._answer(tables, query))
-        return answer
+        return replace(answer, kernel_limits=self.kernel_limits)
 
     def _answer(self, tables: Mapping[str, Table], query: str) -> SqlAnswer:
         facts = {name: table.facts for name, table in tables.items()}

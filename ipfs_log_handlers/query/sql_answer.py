@@ -26,6 +26,9 @@ class SqlAnswer:
     """Positions of the columns that hold moments, the first one being 0."""
     truncated: bool = False
     """Whether the answer had more rows, which are left out."""
+    kernel_limits: frozenset[str] = frozenset()
+    """Of `sql_untrusted`: the means by which the kernel refused the process of the query files, network, programs and
+    other processes: `landlock`, `seccomp`, both, or none where the kernel has none."""
 
     def as_objects(self) -> Iterable[dict[str, Any]]:
         """Yield each row as a mapping from the names of the columns."""

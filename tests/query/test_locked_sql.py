@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ import pytest
 
 from ipfs_log_handlers import ConfigurationError, VerificationError, open_dataset
 from ipfs_log_handlers.api import SqlLimits, Stats
-from ipfs_log_handlers.query import locked_child
+from ipfs_log_handlers.query import locked_child, locked_sql
 from ipfs_log_handlers.query.dataset import Dataset
+from ipfs_log_handlers.query.landlock import newest_version
 from ipfs_log_handlers.query.locked_sql import LockedChild
-from tests.support import query_homes, sample_homes
+from tests.support import query_homes, sample_homes, taken_over
 from tests.support.line_source import LineSource, line
 
 BATCHES = [[line(60 * minute + 20 * third, level="error" if minute == 3 else "info", n=minute, user="mira")
@@ -208,6 +210,97 @@ def test_a_crash_is_an_error_and_harms_nobody_else():
             own.answer({}, "SELECT 1")
 
 
+# -- a child in which DuckDB does not hold any more
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has Landlock and seccomp")
+PATHS = "import sys; sys.path[:] = sys.argv[3:];"
+TAKEN_OVER = f"{PATHS} from tests.support.taken_over import take_over; take_over({{}})"
+VALUES = {
+    "moment": "TIMESTAMPTZ '2026-03-02 10:00:00.5+02'",
+    "moment elsewhere": "TIMESTAMPTZ '2026-03-02 10:00:00+02' AT TIME ZONE 'Asia/Kathmandu'",
+    "moment as text": "strftime(TIMESTAMPTZ '2026-03-02 10:00:00+02', '%A %d %B %Y %Z')",
+    "nanoseconds": "TIMESTAMP_NS '2026-03-02 10:00:00.123456789'",
+    "date": "DATE '2026-03-02'",
+    "time": "TIME '10:00:00.25'",
+    "time with zone": "TIMETZ '10:00:00+02'",
+    "interval": "INTERVAL 3 MONTH + INTERVAL 2 DAY",
+    "decimal": "12345678901234567890.123456789::DECIMAL(38, 9)",
+    "large integer": "170141183460469231731687303715884105727::HUGEINT",
+    "float": "'nan'::DOUBLE",
+    "uuid": "'0b1c2d3e-0000-4000-8000-000000000001'::UUID",
+    "blob": "'\\xAA\\x00'::BLOB",
+    "bits": "'0101'::BIT",
+    "enum": "'a'::ENUM('a', 'b')",
+    "list": "[DATE '2026-03-02', NULL]",
+    "struct": "{'a': 1, 'b': {'c': [1.5::DECIMAL(3, 1)]}}",
+    "map": "MAP {'a': TIMESTAMPTZ '2026-03-02 10:00:00+02'}",
+    "union": "union_value(number := 7)",
+    "json": """('{"a": [1, "x", null]}'::JSON)""",
+    "sorted text": "'Ä' COLLATE de",
+    "regular expression": "regexp_extract('status=500', '(\\d+)', 1)",
+    "statistics": "(SELECT quantile_cont(range, 0.99) FROM range(100000))",
+    "threads": "(SELECT sum(hash(range) % 1000) FROM range(2000000))",
+}
+"""An expression of SQL for each type of value, and some that need more than a value."""
+
+
+def attempted(own: LockedChild, around: taken_over.Surroundings) -> dict[str, str]:
+    """Return the outcome of each attempt in a child."""
+    rows = {name: own.answer({}, json.dumps([name, asdict(around)])).rows for name in taken_over.ATTEMPTS}
+    return {name: outcome for name, [[outcome]] in rows.items()}
+
+
+@LINUX
+def test_the_kernel_limits_the_process_of_each_query(child):
+    """The answer says so, and so does the kernel."""
+    answer = child.answer({}, "SELECT 1")
+    assert answer.kernel_limits == {"seccomp", "landlock"} if newest_version() else {"seccomp"}
+    status = Path(f"/proc/{child.process.pid}/status").read_text()
+    assert "Seccomp:\t2" in status
+
+
+@LINUX
+def test_code_that_runs_in_place_of_duckdb_is_refused_by_the_kernel(tmp_path, monkeypatch):
+    """Files, network, programs and other processes, in the child as it is for each query."""
+    monkeypatch.setattr(locked_sql, "_PROGRAM", TAKEN_OVER.format(""))
+    with taken_over.prepare(tmp_path) as around, LockedChild(SqlLimits(seconds=60)) as own:
+        assert "seccomp" in own.kernel_limits
+        assert attempted(own, around) == dict.fromkeys(taken_over.ATTEMPTS, "EPERM")
+    assert ["removable", "secret"] == sorted(os.listdir(tmp_path))
+
+
+@LINUX
+def test_a_thread_that_was_there_before_is_limited_too(tmp_path, monkeypatch):
+    """By seccomp; Landlock does not limit it, so it does not count."""
+    monkeypatch.setattr(locked_sql, "_PROGRAM", TAKEN_OVER.format("in_thread=True"))
+    with taken_over.prepare(tmp_path) as around, LockedChild(SqlLimits(seconds=60)) as own:
+        assert own.kernel_limits == {"seccomp"}
+        assert attempted(own, around) == dict.fromkeys(taken_over.ATTEMPTS, "EPERM")
+
+
+def test_where_the_kernel_has_no_means_duckdb_refuses_and_the_answer_says_so(tmp_path, monkeypatch):
+    """As on macOS, and on a processor whose system calls are not known here."""
+    without = "locked_child.landlock.refuse_files_and_ports = locked_child.seccomp.refuse_system_calls = bool"
+    program = f"{PATHS} from ipfs_log_handlers.query import locked_child; {without}; locked_child.main()"
+    monkeypatch.setattr(locked_sql, "_PROGRAM", program)
+    (tmp_path / "secret.csv").write_text("hush\n")
+    with LockedChild(SqlLimits(seconds=60)) as own:
+        answer = own.answer({}, "SELECT 1")
+        assert (answer.rows, answer.kernel_limits) == ([[1]], frozenset())
+        with pytest.raises(ConfigurationError, match=FILES):
+            own.answer({}, f"SELECT * FROM read_text('{tmp_path}/secret.csv')")
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_limited_process_gives_each_type_as_an_unlimited_one_does(child, value):
+    """Whatever DuckDB and Arrow need for it was imported and read before."""
+    query = f"SELECT {VALUES[value]} AS value FROM range(3)"
+    with dataset().sql_session() as session:
+        expected = session.answer(query)
+    assert expected is not None
+    assert child.answer({}, query).rows == expected.rows
+
+
 # -- bombs
 
 NUMBERS = "range(10000000) a, range(10000000) b"
@@ -291,6 +384,7 @@ class Forged(LockedChild):
     def __init__(self, *messages: bytes) -> None:
         self._limits = SqlLimits()
         self._expired = False
+        self.kernel_limits = frozenset()
         self._in = io.BytesIO(b"".join(struct.pack(">I", len(message)) + message for message in messages))
         self._out = self.sent = io.BytesIO()
         self.process: Any = None
