@@ -88,11 +88,12 @@ def _give_up(limits: dict[str, Any]) -> None:
 
 def _load() -> None:
     """Import, and read from files, all that answers need; afterwards the kernel refuses it."""
-    import duckdb  # noqa: F401
+    import duckdb
     import pyarrow as pa
 
     from ipfs_log_handlers.query import sql  # noqa: F401
 
+    duckdb.close()  # DuckDB 1 opens a database when it is imported; its threads would not be limited by Landlock
     pa.scalar(0, pa.timestamp("us", "UTC")).as_py()  # the files of the timezone in which DuckDB gives times
 
 

@@ -219,7 +219,7 @@ VALUES = {
     "moment": "TIMESTAMPTZ '2026-03-02 10:00:00.5+02'",
     "moment elsewhere": "TIMESTAMPTZ '2026-03-02 10:00:00+02' AT TIME ZONE 'Asia/Kathmandu'",
     "moment as text": "strftime(TIMESTAMPTZ '2026-03-02 10:00:00+02', '%A %d %B %Y %Z')",
-    "nanoseconds": "TIMESTAMP_NS '2026-03-02 10:00:00.123456789'",
+    "nanoseconds": "TIMESTAMP_NS '2026-03-02 10:00:00.123456'",
     "date": "DATE '2026-03-02'",
     "time": "TIME '10:00:00.25'",
     "time with zone": "TIMETZ '10:00:00+02'",
