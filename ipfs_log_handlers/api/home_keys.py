@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ipfs_log_handlers.api.home_reader import HomeReader
 from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.home import keys, name_key
+from ipfs_log_handlers.home import keys
 from ipfs_log_handlers.home.keys import PublicKey
 from ipfs_log_handlers.home.logs import logs_of, signers
 
@@ -36,6 +36,8 @@ class HomeKeys(HomeReader):
         logs = [log for subsystem_dir in self._dir.subsystem_dirs() for log in logs_of(subsystem_dir)]
         key = keys.load(self._dir)
         if key is not None:
+            from ipfs_log_handlers.home import name_key
+
             named = name_key.load(self._dir)
             return PublicKey.of(key, None if named is None else named.name)
         if logs:
@@ -92,6 +94,7 @@ class HomeKeys(HomeReader):
             OSError: the file cannot be written; none is left.
         """
         from ipfs_log_handlers.api.key_file import write_key
+        from ipfs_log_handlers.home import name_key
 
         key = keys.load(self._dir)
         if key is None:

@@ -148,7 +148,6 @@ def open_dataset(
     from ipfs_log_handlers.api.verification import Origin, SourceVerifier
     from ipfs_log_handlers.format.checkpoint import VerifierKey
     from ipfs_log_handlers.query.dataset import Dataset
-    from ipfs_log_handlers.query.opening import open_elsewhere
     from ipfs_log_handlers.reader.dataset import Dataset as LogOrder
     from ipfs_log_handlers.reader.home_parts import HomeSource
     from ipfs_log_handlers.reader.identities import keyring_of
@@ -168,6 +167,8 @@ def open_dataset(
     elsewhere_keys = keyring_of(identity, key_directory, None)
     for origin in given:
         if origin is not None and not isinstance(origin, Home):
+            from ipfs_log_handlers.query.opening import open_elsewhere
+
             again = partial(
                 open_elsewhere, origin, keys=trusted, verify="batch", kubo=kubo, gateway=gateway, token=token,
                 keyring=elsewhere_keys,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -65,6 +64,8 @@ def _check_detector(name: str) -> None:
     known = [DETECTOR_MARK + detector for detector in get_args(RedactDetector)]
     if name in known:
         return
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=1)
     raise ConfigurationError(
         f"no such detector{f'; did you mean {near[0]!r}?' if near else ''}",

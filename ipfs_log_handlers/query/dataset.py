@@ -29,25 +29,25 @@ from ipfs_log_handlers.query.export import (
 )
 from ipfs_log_handlers.query.filters import Filter, Pattern
 from ipfs_log_handlers.query.finding import Finding
-from ipfs_log_handlers.query.follow import Following
 from ipfs_log_handlers.query.frames import Frames
 from ipfs_log_handlers.query.hiding import HiddenPart, Hiding
-from ipfs_log_handlers.query.history import AsOf, AsOfTime, LogDifference, differences_of, head_cid_of, place_in_sources
 from ipfs_log_handlers.query.log_order import InLogOrder
 from ipfs_log_handlers.query.merge import Match, Matcher, distinct_parts, merged, with_neighbours
 from ipfs_log_handlers.query.plan import Plan, Planner, Stats
 from ipfs_log_handlers.query.proving import Prover, Proving
 from ipfs_log_handlers.query.stopping import Stopping
 from ipfs_log_handlers.query.times import Moment, moment_of
-from ipfs_log_handlers.query.verifying import LogReport, Verifier
 from ipfs_log_handlers.query.where import Where
 from ipfs_log_handlers.reader.dataset import Dataset as LogOrder
 from ipfs_log_handlers.reader.parts import Part, Reads, Source
 
 if TYPE_CHECKING:
+    from ipfs_log_handlers.query.follow import Following
+    from ipfs_log_handlers.query.history import AsOf, LogDifference
+    from ipfs_log_handlers.query.verifying import LogReport, Verifier
     from ipfs_log_handlers.redaction.lines import LineRedaction
 
-__all__ = ["Dataset", "LogReport", "Records"]
+__all__ = ["Dataset", "Records"]
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,8 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
             VerificationError: the head is of another history of a log.
             StoreError: the head cannot be got.
         """
+        from ipfs_log_handlers.query.history import AsOfTime, head_cid_of, place_in_sources
+
         cid = head_cid_of(moment) if isinstance(moment, str) else None
         if cid is not None:
             return replace(self, _as_of=place_in_sources(cid, self.sources))
@@ -266,6 +268,8 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
 
         Two homes, two copies of one log, or one log as of two heads may be compared: `added` is what only `other` has.
         """
+        from ipfs_log_handlers.query.history import differences_of
+
         return differences_of(self._parts(), other._parts())
 
     def verify(
@@ -412,6 +416,8 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
         """
         if self._as_of is not None:
             raise ConfigurationError("the past does not go on: leave out as_of, or follow", where="as_of")
+        from ipfs_log_handlers.query.follow import Following
+
         return Following(
             self,
             self._filter,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -86,6 +85,8 @@ def csv_rows(records: Iterable[Mapping[str, Any]], fields: Sequence[str] | None)
 
 
 def _row(cells: Sequence[str]) -> bytes:
+    import csv
+
     text = io.StringIO()
     csv.writer(text).writerow(cells)
     return text.getvalue().encode("utf-8", "backslashreplace")

@@ -14,7 +14,6 @@ from ipfs_log_handlers.query.columns import LayoutBuilder
 from ipfs_log_handlers.query.filters import Filter
 from ipfs_log_handlers.query.merge import Match
 from ipfs_log_handlers.query.plan import Plan, Planner, Stats
-from ipfs_log_handlers.query.sql_answer import SqlAnswer, SqlLimits, SqlSession
 from ipfs_log_handlers.query.tables import ALL_SUBSYSTEMS, MatchReader, MatchTable, PartReader, PartTable, Table
 from ipfs_log_handlers.reader.parts import Part, Reads
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from ipfs_log_handlers.query.sql import Session
+    from ipfs_log_handlers.query.sql_answer import SqlAnswer, SqlLimits, SqlSession
 
 __all__ = ["Frames", "records_from"]
 
@@ -248,6 +248,7 @@ class Frames(ABC):
         """
         self._check_no_fields()
         from ipfs_log_handlers.query.locked_sql import run_locked
+        from ipfs_log_handlers.query.sql_answer import SqlLimits
 
         return run_locked(self.sql_tables(stats or Stats()), query, limits or SqlLimits())
 

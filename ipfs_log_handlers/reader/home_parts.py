@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format.checkpoint import subsystem_of
@@ -30,12 +30,13 @@ from ipfs_log_handlers.reader.catalogued import CatalogueEntry, catalogued
 from ipfs_log_handlers.reader.cursor import Cursor
 from ipfs_log_handlers.reader.dataset import Dataset
 from ipfs_log_handlers.reader.gaps import AnotherBatchError, Gaps
-from ipfs_log_handlers.reader.home_log import log_of_home
-from ipfs_log_handlers.reader.imported_parts import ImportedSource
 from ipfs_log_handlers.reader.parts import FIRST_MOMENT, LAST_MOMENT, Part, Reads, Verify, moment_text
 from ipfs_log_handlers.reader.sealed import holders, open_sealed, sealed_text, verified_lines
-from ipfs_log_handlers.reader.sealed_log import SealedLog
 from ipfs_log_handlers.reader.spool_parts import open_segments, removed_unconsumed, spooled
+
+if TYPE_CHECKING:
+    from ipfs_log_handlers.reader.imported_parts import ImportedSource
+    from ipfs_log_handlers.reader.sealed_log import SealedLog
 
 __all__ = ["HomeSource", "SealedPart"]
 
@@ -159,6 +160,8 @@ class HomeSource:
         """Return what records of a log are proved from, up to its newest head."""
         if self.imported is not None and not self._is_own(name):
             return self.imported.sealed_log(name)
+        from ipfs_log_handlers.reader.home_log import log_of_home
+
         return log_of_home(self.reader, name)
 
     def _is_own(self, name: str) -> bool:

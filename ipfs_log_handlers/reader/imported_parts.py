@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format.checkpoint import VerifierKey, key_name_of, subsystem_of
@@ -29,15 +29,16 @@ from ipfs_log_handlers.home.imported_logs import (
 from ipfs_log_handlers.home.index_pages import AskedPage, IndexPages
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.home.os_errors import explain_any
-from ipfs_log_handlers.reader.acts_of_parts import mark_acts
-from ipfs_log_handlers.reader.car_parts import CarSource
-from ipfs_log_handlers.reader.chain_part import ChainPart
 from ipfs_log_handlers.reader.gaps import Gap
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
 from ipfs_log_handlers.reader.parts import Reads, Verify
-from ipfs_log_handlers.reader.sealed_log import SealedLog
 
 __all__ = ["ImportedSource", "mirrored_files"]
+
+if TYPE_CHECKING:
+    from ipfs_log_handlers.reader.car_parts import CarSource
+    from ipfs_log_handlers.reader.chain_part import ChainPart
+    from ipfs_log_handlers.reader.sealed_log import SealedLog
 
 _TRIES: Final = 10
 """How often files are listed again that a mirror replaces at the same time."""
@@ -108,7 +109,10 @@ class ImportedSource:
             reads.manifests += len(places)
             reads.pages += pages
         found = [places[place] for place in sorted(places)]
-        mark_acts(found)  # an act of one log may give up payloads of an earlier one
+        if found:
+            from ipfs_log_handlers.reader.acts_of_parts import mark_acts
+
+            mark_acts(found)  # an act of one log may give up payloads of an earlier one
         return found
 
     def _bind_pages(self, places: Mapping[tuple[str, int], ChainPart]) -> int:
@@ -199,6 +203,8 @@ class ImportedSource:
                 return before[2]
             if not files:
                 return ()
+            from ipfs_log_handlers.reader.car_parts import CarSource
+
             listed = lambda: imported_files(self._home)  # noqa: E731
             with suppress(FileNotFoundError):
                 source = CarSource(
@@ -225,6 +231,8 @@ class ImportedSource:
                 return None
             if head is None:
                 return None
+            from ipfs_log_handlers.reader.car_parts import CarSource
+
             files = mirrored_files(target, head.through)
             with suppress(FileNotFoundError):
                 source = CarSource(

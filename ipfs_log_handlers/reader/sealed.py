@@ -14,7 +14,6 @@ from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home.layout import SubsystemDir
 from ipfs_log_handlers.home.logs import Log, policy_of
-from ipfs_log_handlers.home.pruned import refuse_pruned
 from ipfs_log_handlers.reader.batch import OpenBatch, checked_lines, decrypted, open_batch, open_content
 from ipfs_log_handlers.reader.gaps import AnotherBatchError
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
@@ -133,6 +132,8 @@ def holders(subsystem_dir: SubsystemDir, log: Log, index: int) -> Sequence[str]:
     Raises:
         PrunedError: its payload was given up.
     """
+    from ipfs_log_handlers.home.pruned import refuse_pruned
+
     refuse_pruned(subsystem_dir, log.name, index)
     return log.holders(index, policy_of(subsystem_dir).stores)
 
