@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from ipfs_log_handlers import open_dataset
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import car
+from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk, head, packs
 from ipfs_log_handlers.home.batches import Batches
-from ipfs_log_handlers.home.index import BatchIndex
+from ipfs_log_handlers.home.index import BatchIndex, short_digest
 from ipfs_log_handlers.home.layout import SubsystemDir
 from ipfs_log_handlers.keeper import new_log
 from ipfs_log_handlers.keeper.upkeep import Upkeep
@@ -183,6 +185,40 @@ class TestFound:
         assert [1, 3] == [
             index for index in range(12) if not batches.has_payload(index, batches.facts(index).manifest.payload)
         ]
+
+    def test_a_place_counts_only_if_exactly_that_batch_is_there(self, batches: Batches) -> None:
+        """Not a shorter or longer piece, or another batch; damage after the manifest is left to the reader."""
+        batches.pack(range(3))
+        data = pack_of(batches).read_bytes()
+        pieces = [
+            data[at.offset : at.offset + at.length] for _, at in sorted(packs.read(pack_of(batches)).batches.items())
+        ]
+        first = short_digest(packs.first_cid(pieces[0]))
+        assert packs.is_batch(pieces[0], first)
+        assert not packs.is_batch(pieces[1], first)
+        assert not packs.is_batch(pieces[0] + pieces[1], first)
+        assert not any(packs.is_batch(cut, first) for cut in cuts(pieces[0]) if len(cut) < len(pieces[0]) // 2)
+        manifest = len(pieces[0]) // 4
+        assert not packs.is_batch(pieces[0][:manifest] + b"\0" + pieces[0][manifest + 1 :], first)
+        assert packs.is_batch(pieces[0][:-1] + bytes([pieces[0][-1] ^ 1]), first)
+
+    def test_a_reader_decodes_the_manifest_of_a_packed_batch_once(
+        self, home: Path, batches: Batches, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """To decode it takes a large part of the time of a small batch."""
+        batches.pack(range(12))
+        dataset = open_dataset(home)
+        decode, decoded = Manifest.decode, []
+
+        def counting(block: bytes) -> Manifest:
+            manifest = decode(block)
+            decoded.append(manifest.index)
+            return manifest
+
+        parts = [part for part in dataset._parts() if part.sealed]
+        monkeypatch.setattr(Manifest, "decode", counting)
+        assert all(part.text() for part in parts)
+        assert list(range(12)) == sorted(decoded)
 
     def test_a_lost_index_is_made_again_from_packs(self, home: Path, logs: SubsystemDir, batches: Batches) -> None:
         """The new index is the old one, but for what it counts of bytes before their batches were packed."""
