@@ -10,7 +10,7 @@ from typing import Final
 
 from ipfs_log_handlers.config import homes_directory
 from ipfs_log_handlers.errors import HomeError
-from ipfs_log_handlers.home import disk, pending_archives, segments
+from ipfs_log_handlers.home import disk, segments
 from ipfs_log_handlers.home.batch_files import BatchFiles
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.home.writable import why_not_made
@@ -54,6 +54,8 @@ def is_home(home: HomeDir) -> bool:
 
 
 def _holds_a_log(subsystem_dir: SubsystemDir) -> bool:
+    from ipfs_log_handlers.home import pending_archives
+
     with contextlib.suppress(OSError):
         return bool(
             segments.listing(subsystem_dir.spool)

@@ -21,7 +21,6 @@ from ipfs_log_handlers.errors import (
 )
 from ipfs_log_handlers.format.encryption import Envelope, Revealed, is_encrypted, recipient_of, reveal
 from ipfs_log_handlers.format.manifest import Manifest
-from ipfs_log_handlers.home import data_keys
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.reader.gaps import NO_IDENTITY_HINT
 
@@ -130,6 +129,8 @@ class Keyring:
 
     def _unwrap(self, kid: str, recipient: str, where: str) -> None:
         """Look for the key of a period in the key directories; note it, or why it cannot be had."""
+        from ipfs_log_handlers.home import data_keys
+
         self._refused[kid] = WrongIdentityError if self._identities else NoIdentityError
         for place in self._places:
             found = data_keys.state(place, kid)
