@@ -300,8 +300,18 @@ def test_every_odd_value_goes_through_each_output(tmp_path):
 
 
 def test_a_short_query_imports_only_what_it_uses(queried):
-    """No pager, no thread, no export and no watch is prepared for the newest records of a home."""
-    unused = ("subprocess", "ctypes", "secrets", "concurrent.futures.thread", "asyncio", "pyarrow", "duckdb", "rich")
+    """No pager, no thread, no export, no watch and no other source is prepared for the newest records of a home."""
+    unused = ["subprocess", "ctypes", "secrets", "concurrent.futures", "asyncio", "pyarrow", "duckdb", "rich", "csv"]
+    ours = (
+        "query.follow",
+        "query.history",
+        "query.opening",
+        "query.sql_answer",
+        "reader.car_parts",
+        "home.acts",
+        "home.data_keys",
+    )
+    unused += [f"ipfs_log_handlers.{name}" for name in ours]
     program = (
         "import sys, click\nbefore = {*sys.modules}  # click needs subprocess on Python 3.10\n"
         "from ipfs_log_handlers.cli import main\n"
