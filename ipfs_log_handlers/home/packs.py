@@ -273,7 +273,7 @@ def is_batch(sections: bytes, manifest: bytes) -> bool:
     at = head.end
     while at < len(sections):
         section = _section(sections, at)
-        if section is None or section.cid not in block:
+        if section is None or bytes(section.cid) not in block:
             return False
         at = section.end
     return True
