@@ -277,7 +277,7 @@ class TestDaemon:
         with FakeDaemon() as daemon:
             body = """
                 from ipfs_log_handlers import manager
-                manager.configure(home=HOME, kubo=KUBO)
+                manager.configure(home=HOME, kubo=KUBO, flush_timeout=60.0)
                 print(manager.get_ipfs_datasets_manager().store(data=b"x")["cid"])
             """
             cid = programs.run(home, body, KUBO=daemon.url).clean().out.strip()

@@ -87,7 +87,7 @@ def talk(server: Any, work: Callable[[Asking], Awaitable[Any]], mode: str = "aut
     """Connect to a server, let a coroutine function ask it, and return its result."""
 
     async def main() -> Any:
-        with anyio.fail_after(60):
+        with anyio.fail_after(240):
             async with Client(server, mode=mode) as client:
                 return await work(Asking(client))
 

@@ -75,12 +75,12 @@ def log(home: Path, numbers: range, subsystem: str = "audit", **settings: Any) -
 
 def seal(home: Path) -> None:
     """Seal all records that wait."""
-    assert run_keeper_now(HomeDir(home), Standalone(), timeout=20, stores=())
+    assert run_keeper_now(HomeDir(home), Standalone(), timeout=120, stores=())
 
 
 def ship(home: Path, *stores: str) -> None:
     """Seal all records that wait, and ship them."""
-    assert run_keeper_now(HomeDir(home), Standalone(), timeout=20, stores=stores)
+    assert run_keeper_now(HomeDir(home), Standalone(), timeout=120, stores=stores)
 
 
 def publish(home: Path, *stores: str) -> None:
