@@ -36,7 +36,7 @@ def test_where_no_thread_can_start_the_calling_thread_ships(home, kubo, how):
         def start(self):
             HOW
         threading.Thread.start = start
-        configure(kubo=KUBO)
+        configure(kubo=KUBO, flush_timeout=40.0)
         for i in range(30): log.info("r%d", i)
         [h] = logging.getLogger().handlers
         h.flush()
