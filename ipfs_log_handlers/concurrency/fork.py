@@ -24,7 +24,7 @@ from typing import Any, Final
 from ipfs_log_handlers.concurrency import logging_lock
 from ipfs_log_handlers.concurrency.threads import RLock
 
-__all__ = ["FORK_HANDLED", "ORDER", "Step", "importing", "notice", "register"]
+__all__ = ["FORK_HANDLED", "ORDER", "Step", "importing", "may_import", "notice", "register"]
 
 ORDER: Final = (
     "imports",  # no thread imports: a child would wait for ever for a module that is half imported
@@ -109,6 +109,11 @@ def register(place: str, step: Step) -> None:
     _steps[place] = step
 
 
+def may_import() -> bool:
+    """Return whether this process can import modules; see `importing`."""
+    return not _imports_locked
+
+
 def importing() -> AbstractContextManager[object]:
     """Import modules inside this context when they are imported late: no fork happens in between.
 
@@ -119,7 +124,7 @@ def importing() -> AbstractContextManager[object]:
         ImportError: another thread was importing when this process was forked without Python's hooks. An import would
             wait for ever for a lock of that thread, which does not exist in this process.
     """
-    if _imports_locked:
+    if not may_import():
         raise ImportError("nothing can be imported: this process was forked while another thread imported a module")
     return contextlib.nullcontext() if logging_lock.inside_dictconfig() else _imports
 

@@ -173,7 +173,9 @@ class Keeper:
                         await self._publisher.finish(self.publish_seconds, self._has_other_work)
                         if self._request is not None:
                             continue
-                        await self._housekeeping.finish(lambda: self._stopping or not self._lock.holds())
+                        await self._housekeeping.finish(self._has_to_end)
+                        if self.waits_for_pins:
+                            await self._pinnings.finish(self._has_to_end)
                         return
                 if not more:
                     await self._pause()
@@ -203,10 +205,13 @@ class Keeper:
     def _is_publication_wanted(self) -> bool:
         return self._publish or any(sealer.policy.publish for sealer in self._sealers.values())
 
+    def _has_to_end(self) -> bool:
+        return self._stopping or not self._lock.holds()
+
     def _has_other_work(self) -> bool:
         """Return whether the keeper has to end, or somebody waits for it; a publication must not delay that."""
         self._read_requests()
-        return self._stopping or self._request is not None or not self._lock.holds()
+        return self._has_to_end() or self._request is not None
 
     def _set_request(self, request: FlushRequest | None) -> None:
         self._request = request

@@ -28,6 +28,9 @@ __all__ = ["Pinnings"]
 _FIRST_ANSWERS_S: Final = 3.0
 """Seconds that `ipfs-logs ship` waits for services that have taken a request, if it need not wait for them."""
 
+_POLL_S: Final = 0.1
+"""Seconds between two checks whether the keeper has to end at once."""
+
 _REST: Final = 3.0
 """Least time between two passes over all batches, as a multiple of the time of the first one."""
 
@@ -43,6 +46,8 @@ class _Work:
     """Whether the service was reached again, but not yet asked for the newest confirmed batches."""
     busy: bool = True
     """Whether a pass is under way, or has never ended."""
+    outcome: Pass = field(default_factory=Pass)
+    """The outcome of the last pass; of the one under way, what it has found so far."""
     failed: bool = False
     """Whether the last pass has failed."""
     delays: Iterator[float] = field(default_factory=retry_delays)
@@ -51,6 +56,11 @@ class _Work:
     """Seconds until the service is asked again for what it works on."""
     waits_since: float | None = None
     """Monotonic time since which the service works on pins without having finished one; `None`: it does not."""
+
+    @property
+    def needs_head(self) -> bool:
+        """Whether the pass under way has confirmed batches: at its end it asks for their head block."""
+        return self.busy and self.outcome.confirmed > 0
 
 
 class Pinnings:
@@ -85,6 +95,8 @@ class Pinnings:
         self._foreign: set[str] = set()
         """Addresses that were opened without a credential, because they come from another process."""
         self._foreign_stores: Container[str] = ()
+        self._ending = False
+        """Whether no task begins another pass."""
         self._forgotten: list[Pinner] = []
         """Pinners of services that were opened again with a credential; closed at the end."""
 
@@ -163,6 +175,22 @@ class Pinnings:
         except OSError:
             return False  # the next pass reports why it cannot be read
 
+    async def finish(self, stopping: Callable[[], bool]) -> None:
+        """End all tasks before the keeper ends; let those that have just confirmed batches ask for their head block.
+
+        Args:
+            stopping: whether the keeper has to end now.
+        """
+        self._ending = True
+        tasks = set[asyncio.Task[None]]()
+        for work in self._works.values():
+            if work.task is not None:
+                tasks.add(work.task)
+                if not work.needs_head:
+                    work.task.cancel()
+        while tasks and not stopping():
+            _, tasks = await asyncio.wait(tasks, timeout=_POLL_S)
+
     async def close(self) -> None:
         """End all tasks and close the services."""
         tasks = [work.task for work in self._works.values() if work.task is not None]
@@ -187,7 +215,10 @@ class Pinnings:
                 outcome = await self._pass(address, work, new=new)
             except Exception as error:  # noqa: BLE001 - the error of one service must not stop the others
                 work.busy, work.failed, work.unchecked = False, True, True
-                await asyncio.sleep(self._note_error(address, work, error))
+                error_delay = self._note_error(address, work, error)
+                if self._ending:
+                    return
+                await asyncio.sleep(error_delay)
                 new = False
                 continue
             work.busy = False
@@ -199,10 +230,12 @@ class Pinnings:
                 due = now + max(delay, _REST * (now - begun))
             elif not new:
                 due = None
+            if self._ending:
+                return
             new = await _wait_until(work.waker, due)
 
     async def _pass(self, address: str, work: _Work, *, new: bool) -> Pass:
-        outcome = Pass()
+        outcome = work.outcome = Pass()
         failed: OSError | None = None
         for subsystem_dir in self._subsystem_dirs_of(address):
             try:

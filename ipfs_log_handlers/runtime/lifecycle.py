@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +31,7 @@ __all__ = [
     "KeeperControl",
     "flush_at_exit",
     "interruptible_at_exit",
+    "load_flush",
     "may_seal",
     "one_ctrl_c_at_exit",
     "prepare_for_workers",
@@ -180,12 +182,30 @@ class KeeperControl:
             return True  # this process can do no more; the next start of the program continues
 
     def _make_thread(self) -> KeeperThread:
+        if self._thread is not None and fork.may_import():
+            return self._thread  # without waiting for the thread, which may be importing the libraries of a store
+        load_flush()
         with fork.importing():
             from ipfs_log_handlers.keeper.thread import KeeperThread
         with STATE.guard:
             if self._thread is None:
                 self._thread = KeeperThread(self._process.home, self._process)
             return self._thread
+
+
+@functools.cache
+def load_flush() -> Callable[[HomeProcess, float], bool]:
+    """Import the function that flushes a home: it reads files of the home, and is not needed to log.
+
+    This is done before the keeper's thread starts, because a flush must not wait while that thread imports libraries.
+
+    Raises:
+        ImportError: nothing can be imported; see `fork.importing`.
+    """
+    with fork.importing():
+        from ipfs_log_handlers.runtime.flush import flush
+
+        return flush
 
 
 def prepare_for_workers(stores: tuple[str, ...], *, pins: bool = False) -> None:

@@ -6,6 +6,7 @@ keeper's thread starts with the first record (`runtime.lifecycle`).
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,6 +22,7 @@ from ipfs_log_handlers.runtime.lifecycle import (
     STATE,
     KeeperControl,
     interruptible_at_exit,
+    load_flush,
     may_seal,
     one_ctrl_c_at_exit,
     prepare_for_workers,
@@ -195,13 +197,12 @@ class HomeProcess:
         writer = self.writers.get(subsystem.name)
         if writer is not None:
             return writer
-        with fork.importing():
-            from ipfs_log_handlers.spool.writer import Writer
+        make_writer = _load_writer()
         with STATE.guard:
             writer = self.writers.get(subsystem.name)
             if writer is None:
                 chosen = self._settings_of(subsystem, settings).with_records(subsystem.records)
-                writer = Writer(self.home, subsystem, chosen, self.keeper.start_after_record)
+                writer = make_writer(self.home, subsystem, chosen, self.keeper.start_after_record)
                 if STATE.forking:
                     writer.before_fork()
                 self.writers[subsystem.name] = writer
@@ -296,8 +297,7 @@ class HomeProcess:
         if STATE.interrupted or not (IN_MAIN_INTERPRETER and may_seal()):  # another process seals, or the next start
             return False
         try:
-            with fork.importing():
-                from ipfs_log_handlers.runtime.flush import flush  # reads files of the home; not needed to log
+            flush = load_flush()
         except ImportError:
             return False
         done = False
@@ -325,6 +325,15 @@ class HomeProcess:
         self.keeper.begin_process()
         self.flush_gave_up_at, self.flush_waited_s = None, 0.0
         self._failures.clear()
+
+
+@functools.cache
+def _load_writer() -> type[Writer]:
+    """Import the class of writers, once: a record of another subsystem must not wait while the keeper imports."""
+    with fork.importing():
+        from ipfs_log_handlers.spool.writer import Writer
+
+        return Writer
 
 
 def configured_pins() -> dict[str, str | None]:

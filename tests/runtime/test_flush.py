@@ -36,7 +36,7 @@ def test_where_no_thread_can_start_the_calling_thread_ships(home, kubo, how):
         def start(self):
             HOW
         threading.Thread.start = start
-        configure(kubo=KUBO)
+        configure(kubo=KUBO, flush_timeout=40.0)
         for i in range(30): log.info("r%d", i)
         [h] = logging.getLogger().handlers
         h.flush()
@@ -176,3 +176,28 @@ def test_a_flush_that_waits_holds_no_lock(home, silent):
     assert_in_time(float(worst), 0.5)
     assert int(count) > 20
     oracle.exactly_once([f"r{i}" for i in range(int(count))], durable(home))
+
+
+@pytest.mark.parametrize(
+    "call", ["h.flush()", 'log.info("two", extra={"subsystem": "audit"})'], ids=["flush", "record"]
+)
+def test_nothing_waits_for_an_import_of_the_keeper(home, silent, call):
+    """The keeper imports the libraries of a store late, and slowly on a busy machine: flush and records go on."""
+    body = """
+        from ipfs_log_handlers.concurrency import fork
+        imports, done = threading.Event(), threading.Event()
+        def import_slowly():
+            with fork.importing():
+                imports.set()
+                print(done.wait(30))
+        configure(subsystem=None, kubo=KUBO, flush_timeout=0.5)
+        [h] = logging.getLogger().handlers
+        log.info("one")
+        importer = threading.Thread(target=import_slowly); importer.start(); imports.wait()
+        CALL
+        done.set(); importer.join()
+    """.replace("CALL", call)
+
+    ended = programs.run(home, body, KUBO=silent.url).clean()
+
+    assert "True\n" == ended.out
