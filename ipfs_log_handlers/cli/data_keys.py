@@ -176,10 +176,10 @@ def shred(
     """
     if scope == "-":
         scope = sys.stdin.readline().rstrip("\r\n")
-    if period is None and (scope is None or directory is not None):
-        raise click.UsageError("Say what is erased: --period PERIOD, or --scope VALUE.")
     if scope is not None and directory is not None:
         raise click.UsageError("Keys of values are not issued: leave out --key-dir or --scope.")
+    if period is None and scope is None:
+        raise click.UsageError("Say what is erased: --period PERIOD, or --scope VALUE.")
     if directory is None or period is None:
         shredded = place.home.shred_keys(period, reason=reason, subsystem=subsystem, scope=scope, by=by)
     else:

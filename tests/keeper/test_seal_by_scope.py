@@ -21,6 +21,7 @@ from ipfs_log_handlers.format.encryption import Envelope, group_of
 from ipfs_log_handlers.home import data_keys, scope_keys
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
+from ipfs_log_handlers.keeper import lines_by_scope
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.monitoring import key_checks
 from tests.support import kill_steps
@@ -163,15 +164,18 @@ class TestContent:
 
 
 class TestLimits:
-    def test_more_values_than_a_group_has(self, subsystem_dir: SubsystemDir, sealer: Callable[[], Sealer]) -> None:
+    def test_more_values_than_a_group_has(
+        self, subsystem_dir: SubsystemDir, sealer: Callable[[], Sealer], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """The group ends, and the next one goes on with the same line."""
-        content = b"".join(_line(seq, f"tenant {seq}") for seq in range(1, 151))
+        monkeypatch.setattr(lines_by_scope, "MAX_VALUES", 7)
+        content = b"".join(_line(seq, f"tenant {seq}") for seq in range(1, 19))
         put_segment(subsystem_dir, content, encrypt=BY_TENANT)
         assert seal_all(sealer()) == 3
-        assert max(size for _, size in filter(None, map(group_of, _manifests(subsystem_dir)))) == 65
+        assert [group_of(manifest) for manifest in _manifests(subsystem_dir)][7:10] == [(8, 8), (1, 8), (2, 8)]
         home = subsystem_dir.path.parent
-        assert _read(home)[0] == list(range(1, 151))
-        assert _ok(home, ALICE)["records"] == 150
+        assert _read(home)[0] == list(range(1, 19))
+        assert _ok(home, ALICE)["records"] == 18
 
     def test_more_runs_than_a_manifest_has(self, subsystem_dir: SubsystemDir, sealer: Callable[[], Sealer]) -> None:
         """Two values take turns: a group ends when one of them has 64 runs of sequence numbers."""
@@ -408,7 +412,7 @@ def test_erasure_killed_at_each_step(tmp_path: Path, share: int) -> None:
 _VALUES = st.sampled_from(["a", "b", "c", None, 4])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_logged_and_erased(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """What is read, is what was logged without the values that were erased since; it always verifies without a gap."""
