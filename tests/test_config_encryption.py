@@ -217,5 +217,5 @@ class TestSubsystems:
         """Which values there will be is not known then; the error says what to do."""
         with pytest.raises(ConfigurationError, match="no issued key") as caught:
             Encrypt.parse({"recipients": "issued", "scope": "tenant_id"})
-        assert "Name recipients" in caught.value.hint
+        assert "Name recipients" in str(caught.value.hint)
         assert Encrypt.from_json({"recipients": [], "period": "month", "expose": [], "scope": "a"}) == Encrypt()

@@ -168,7 +168,7 @@ def shred(
     by: str | None,
     directory: Path | None,
 ) -> int:
-    """Erase what was sealed in PERIOD, or the records of VALUE: destroy their keys for good.
+    """Erase a period, or one value of the field `scope`: destroy keys for good.
 
     Nobody can read these batches then, and readers say that they were erased by policy; their CIDs and signatures still
     verify. It is a signed act in the log. A legal hold refuses it. A program may log to the home meanwhile. If the

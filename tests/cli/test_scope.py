@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -29,9 +30,14 @@ READERS = {
 }
 
 
+def fields_of(tenant: str | None) -> dict[str, Any]:
+    """Return the fields of a record of a tenant."""
+    return {} if tenant is None else {"tenant_id": tenant}
+
+
 def _put(home: Path) -> None:
     content = b"".join(
-        line.record(record(seq, event=f"quagga {seq}", **({} if tenant is None else {"tenant_id": tenant})))
+        line.record(record(seq, event=f"quagga {seq}", **fields_of(tenant)))
         for seq, tenant in ((seq, TENANTS[(seq - 1) % 3]) for seq in range(1, 10))
     )
     encrypt = Encrypt(recipients=(ALICE_KEY,), scope="tenant_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyrage
 
@@ -80,8 +81,8 @@ def test_one_tenant_is_erased_and_the_others_are_read_from_it(home: Path, kubo_d
     assert looked > 5_000
 
     for key_directory in (home / "keys", None):
-        gaps = []
-        source = {"kubo": daemon.url, "keys": [key], "identity": ALICE, "key_directory": key_directory}
+        gaps: list[Any] = []
+        source: dict[str, Any] = {"kubo": daemon.url, "keys": [key], "identity": ALICE, "key_directory": key_directory}
         with open_dataset(head, on_gap=gaps.append, **source) as dataset:
             seqs = sorted(record["seq"] for record in dataset)
         erased = [(gap.kind, gap.records) for gap in gaps if gap.kind == "erased"]

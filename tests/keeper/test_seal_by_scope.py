@@ -34,7 +34,7 @@ REASON = "asked for"
 
 
 def _line(seq: int, tenant: object, **more: Any) -> bytes:
-    fields = {} if tenant is None else {"tenant_id": tenant}
+    fields: dict[str, Any] = {} if tenant is None else {"tenant_id": tenant}
     return line.record(record(seq, event=f"quagga {seq} came in", customer=f"zebra-{seq * 7919}", **fields, **more))
 
 
@@ -43,7 +43,7 @@ def _lines(first: int, last: int) -> bytes:
 
 
 def _read(home: Path, identity: str = ALICE) -> tuple[list[int], list[tuple[str, int]]]:
-    gaps = []
+    gaps: list[Any] = []
     with open_home(home).dataset(verify="chain", identity=identity, on_gap=gaps.append) as dataset:
         seqs = sorted(found["seq"] for found in dataset)
     return seqs, [(gap.kind, gap.records) for gap in gaps]
@@ -325,7 +325,7 @@ class TestReaders:
         subsystem_dir.current.head.unlink()
         home = subsystem_dir.path.parent
         for _ in range(2):
-            with open_home(home).dataset(identity=ALICE, on_gap=[].append) as dataset:
+            with open_home(home).dataset(identity=ALICE, on_gap=list[Any]().append) as dataset:
                 assert sorted(found["seq"] for found in dataset) == list(range(1, 13))
                 assert sorted(found["seq"] for found in dataset.records("logs")) == list(range(1, 13))
             seal_all(sealer())
@@ -344,7 +344,7 @@ class TestReaders:
         made = sealer()
         assert made.consumed == {}
         seal_all(made)
-        with open_home(subsystem_dir.path.parent).dataset(identity=ALICE, on_gap=[].append) as dataset:
+        with open_home(subsystem_dir.path.parent).dataset(identity=ALICE, on_gap=list[Any]().append) as dataset:
             assert {found["seq"] for found in dataset} == set(range(1, 11))
         live.close()
 
@@ -442,7 +442,7 @@ def test_whatever_is_logged_and_erased(tmp_path_factory: pytest.TempPathFactory,
         if erased is not None and any(str(value) == erased for value in expected.values()):
             open_home(home).shred_keys(scope=erased, reason=REASON)
             expected = {place: value for place, value in expected.items() if str(value) != erased}
-    with open_home(home).dataset(verify="chain", identity=ALICE, on_gap=[].append) as dataset:
+    with open_home(home).dataset(verify="chain", identity=ALICE, on_gap=list[Any]().append) as dataset:
         assert sorted((found["origin"], found["seq"]) for found in dataset) == sorted(expected)
     for report in open_home(home).verify(identity=ALICE):
         assert (report.ok, report.gaps, report.encrypted) == (True, 0, 0)
