@@ -2,9 +2,9 @@
 
     python -m benchmarks.encryption --rounds 5
 
-The realistic lines (`lines.py`), `--batch` of them in a batch, are sealed twice in this process, in clear and encrypted to one
-recipient, by the sealer of the package with the stronger compression, as while there is time. Then each home is read as
-a whole, by `Dataset` with the checks of the default. Ratios are taken within a round.
+The realistic lines (`lines.py`), `--batch` of them in a batch, are sealed twice in this process, in clear and encrypted
+to one recipient, by the sealer of the package with the stronger compression, as while there is time. Then each home is
+read as a whole, by `Dataset` with the checks of the default. Ratios are taken within a round.
 """
 
 from __future__ import annotations
