@@ -140,7 +140,7 @@ def keys_for(
     for _ in range(_MAX_TRIES):
         secret = scope_keys.load_or_make(home, subsystem, period)
         scopes = {value: "" if value is None else scope_keys.scope_of(secret, value) for value in values}
-        found = _usable_keys(home, subsystem, period, encrypt.recipients, set(scopes.values()))
+        found = _known_keys(home, subsystem, period, encrypt.recipients, set(scopes.values()))
         if found.keys() < set(scopes.values()):
             with locked(home):
                 if scope_keys.load(home, subsystem, period) != secret:
@@ -148,6 +148,28 @@ def keys_for(
                 found = _completed(home, subsystem, encrypt, now, list(dict.fromkeys(scopes.values())))
         return {value: found[scope] for value, scope in scopes.items()}
     raise HomeError("the keys of values are destroyed again and again", where=home.keys, hint="Run this again.")
+
+
+def _known_keys(
+    home: HomeDir, subsystem: str, period: str, recipients: Sequence[str], scopes: Collection[str]
+) -> dict[str, DataKey]:
+    """Find the keys of some scopes that may be used by their names, because a period may have thousands of keys.
+
+    One whose number does not follow those before it is not found; `_usable_keys` finds it.
+    """
+    found: dict[str, DataKey] = {}
+    for scope in scopes:
+        kids: list[str] = []
+        while state(home, kid := _numbered(subsystem, period, scope, len(kids) + 1)) != "missing":
+            kids.append(kid)
+        key = _usable(home, kids, recipients)
+        if key is not None:
+            found[scope] = key
+    return found
+
+
+def _numbered(subsystem: str, period: str, scope: str, number: int) -> str:
+    return Kid(subsystem=subsystem, period=period, scope=scope, number=number).text
 
 
 def _usable_keys(

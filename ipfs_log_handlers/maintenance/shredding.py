@@ -179,7 +179,7 @@ def _shred_of(
 def _next_keys(home: HomeDir, kids: Sequence[str]) -> list[str]:
     states = {kid: state(home, kid) for kid in kids}
     begun = [kid for kid in kids if states[kid] == "shredding"]
-    return begun or [kid for kid in kids if states[kid] != "shredded"][:_MAX_KEYS]
+    return begun[:_MAX_KEYS] or [kid for kid in kids if states[kid] != "shredded"][:_MAX_KEYS]
 
 
 def _others(home: HomeDir, subsystem: str, kids: Sequence[str], whole_period: str | None) -> Iterator[str]:
