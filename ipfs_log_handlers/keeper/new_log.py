@@ -251,10 +251,10 @@ def _written_at_once(batches: Batches, first: int) -> int:
     return 1
 
 
-def _has_begun_group(current: LogDir, sealed: HeadState, beyond: int) -> bool:
+def _has_begun_group(current: LogDir, sealed: HeadState) -> bool:
     """Return whether the batches above a head are those of one group, which is allowed where one batch is."""
     after = sealed.index + 1 + _written_at_once(current.sealed_batches, sealed.index + 1)
-    return beyond < after and not any(_later_batches(current, sealed, after))
+    return not any(_later_batches(current, sealed, after))
 
 
 def _reason_to_end(subsystem_dir: SubsystemDir, sealed: HeadState, key_name: str | None) -> str | None:
@@ -277,8 +277,9 @@ def reasons_to_end(subsystem_dir: SubsystemDir, sealed: HeadState, key_name: str
         yield _COPIED_HEAD
     # A crash can leave one batch, or a group, above the head: written, and never sealed. But a head that was restored
     # as a hard link, from a backup that consists of links, has the identity of the original file.
-    beyond = sealed.index + (1 if head.has_second_name(current.head) else 2)
-    if any(_later_batches(current, sealed, beyond)) and not _has_begun_group(current, sealed, beyond):
+    has_second_name = head.has_second_name(current.head)
+    beyond = sealed.index + (1 if has_second_name else 2)
+    if any(_later_batches(current, sealed, beyond)) and (has_second_name or not _has_begun_group(current, sealed)):
         yield "there are batches after the newest one in the head"
     if _has_batches_of_others(current.sealed_batches, sealed):
         yield "a backup of another log was copied into the log"
