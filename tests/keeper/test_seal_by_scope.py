@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ipfs_log_handlers.keeper import lines_by_scope
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.monitoring import key_checks
 from tests.support import kill_steps
+from tests.support.backups import over, with_links
 from tests.support.encrypted import ALICE, ALICE_KEY, BOB_KEY
 from tests.support.logging_home import OTHER, WRITER, dropped, put_live, put_segment, record, seal_all, seal_home
 
@@ -347,6 +349,24 @@ class TestReaders:
         with open_home(subsystem_dir.path.parent).dataset(identity=ALICE, on_gap=list[Any]().append) as dataset:
             assert {found["seq"] for found in dataset} == set(range(1, 11))
         live.close()
+
+
+@pytest.mark.parametrize("restore", [over, with_links], ids=["over", "with_links"])
+def test_a_backup_that_is_copied_back_loses_no_group(tmp_path: Path, restore: Callable[[Path, Path], None]) -> None:
+    """A group above the head of the backup was sealed, and is no leftover of a crash: the log ends with it."""
+    home, backup = tmp_path / "home", tmp_path / "backup"
+    subsystem_dir = HomeDir(home).subsystem_dir("logs")
+    put_segment(subsystem_dir, _lines(1, 4), encrypt=BY_TENANT)
+    seal_home(home)
+    subprocess.run(["cp", "-al" if restore is with_links else "-a", str(home), str(backup)], check=True)
+    put_segment(subsystem_dir, _lines(5, 12), number=1, encrypt=BY_TENANT)
+    seal_home(home)
+    restore(backup, home)
+    put_segment(subsystem_dir, _lines(13, 16), number=2, encrypt=BY_TENANT)
+    seal_home(home)
+    assert _read(home) == (list(range(1, 17)), [])
+    reports = open_home(home).verify(identity=ALICE)
+    assert [(report.ok, report.records, report.gaps) for report in reports] == [(True, 12, 0), (True, 4, 0)]
 
 
 def _seal_and_die(home: Path, number: int) -> None:
