@@ -468,7 +468,7 @@ class Sealer:
             consumed=dict(gathered.consumed),
             act=newest.manifest.index if EXT_KEY in newest.manifest.ext else self._newest_act(),
             records=sum(link.manifest.records for link in links) + (before.records if before else 0),
-            dropped=dict(dropped),
+            dropped=dict(+dropped),
             quarantined=gathered.damaged + (before.quarantined if before else 0),
             machine=volume.machine_id(),
             inode=disk.status(self.subsystem_dir.path).st_ino,

@@ -24,8 +24,8 @@ class RecordOrder:
     def __init__(self) -> None:
         self.set_back = 0
         """Batches that were sealed before the batch before them."""
-        self._gaps = 0
-        """Missing numbers up to the last group, or batch outside of a group, that has ended."""
+        self.gaps = 0
+        """Missing numbers. Those of a group that has not ended are not counted: its other batches have them."""
         self._seen: dict[str, int] = {}
         """The largest number of each writer up to there."""
         self._runs: dict[str, list[tuple[int, int]]] = {}
@@ -34,11 +34,6 @@ class RecordOrder:
         """The largest number of each writer in the present group."""
         self._from_the_start = False
         self._sealed = 0
-
-    @property
-    def gaps(self) -> int:
-        """Missing numbers."""
-        return self._gaps + sum(self._missing(writer, runs) for writer, runs in self._runs.items())
 
     def take(self, index: int, manifest: Manifest, problems: Problems) -> None:
         """Take the next batch.
@@ -82,7 +77,7 @@ class RecordOrder:
 
     def _end_group(self) -> None:
         """Count the missing numbers of the present group; the next batch must have larger ones."""
-        self._gaps = self.gaps
+        self.gaps += sum(self._missing(writer, runs) for writer, runs in self._runs.items())
         self._seen |= self._largest
         self._runs, self._largest = {}, {}
 
