@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -349,6 +350,41 @@ class TestReaders:
         with open_home(subsystem_dir.path.parent).dataset(identity=ALICE, on_gap=list[Any]().append) as dataset:
             assert {found["seq"] for found in dataset} == set(range(1, 11))
         live.close()
+
+
+def test_a_disk_that_refuses_in_the_middle_of_a_group(
+    subsystem_dir: SubsystemDir, sealer: Callable[[], Sealer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the group is sealed; its files are gone before the next batch, and the same log goes on."""
+    put_segment(subsystem_dir, _lines(1, 1), encrypt=BY_TENANT)
+    made = sealer()
+    seal_all(made)
+    assert made.sealed is not None
+    log = made.sealed.log
+    put_segment(subsystem_dir, _lines(2, 9), number=1, encrypt=BY_TENANT)
+    real, written = Batches.write, list[int]()
+
+    def write(batches: Batches, index: int, *args: Any) -> int:
+        written.append(index)
+        if len(written) == 3:
+            raise OSError(errno.EIO, "refused")
+        return real(batches, index, *args)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(Batches, "write", write)
+        with pytest.raises(OSError, match="refused"):
+            seal_all(made)
+    batches = Batches(subsystem_dir.current.batches)
+    assert (made.sealed.index, written, list(batches.indexes())) == (0, [1, 2, 3], [0, 1, 2])
+    made._begin()
+    assert list(batches.indexes()) == [0]
+    seal_all(made)
+    assert (made.sealed.index, made.sealed.log) == (4, log)
+    next_keeper = sealer()
+    assert next_keeper.sealed is not None
+    assert next_keeper.sealed.log == log
+    assert _read(subsystem_dir.path.parent) == (list(range(1, 10)), [])
+    assert _ok(subsystem_dir.path.parent, ALICE)["records"] == 9
 
 
 @pytest.mark.parametrize("restore", [over, with_links], ids=["over", "with_links"])
