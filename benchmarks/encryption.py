@@ -2,9 +2,9 @@
 
     python -m benchmarks.encryption --rounds 5
 
-The realistic lines (`lines.py`), 1000 in a batch, are sealed twice in this process, in clear and encrypted to one
-recipient, by the sealer of the package with the stronger compression, as while there is time. Then each home is read as
-a whole, by `Dataset` with the checks of the default. Ratios are taken within a round.
+The realistic lines (`lines.py`), `--batch` of them in a batch, are sealed twice in this process, in clear and encrypted
+to one recipient, by the sealer of the package with the stronger compression, as while there is time. Then each home is
+read as a whole, by `Dataset` with the checks of the default. Ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Sample = dict[str, float]
 _COUNT: Final = 30_000
 """Records of a home."""
 _BATCH: Final = 1000
-"""Records of a batch."""
+"""Records of a batch, unless another number is given."""
 _SUBSYSTEM: Final = "logs"
 
 
-def _seal(home: Path, encrypt: Any) -> Sample:
+def _seal(home: Path, encrypt: Any, batch: int) -> Sample:
     """Log the lines, seal them, and return the CPU seconds of sealing, the batches, and the bytes of blocks."""
     from ipfs_log_handlers import IPFSHandler, open_home
     from ipfs_log_handlers.home import lock
@@ -49,13 +49,13 @@ def _seal(home: Path, encrypt: Any) -> Sample:
     held = lock.take(HomeDir(home))
     if held is None:
         raise RuntimeError(f"another process keeps {home}")
-    due = DueBatch(BatchLimits(_BATCH, 1 << 24, 11))
+    due = DueBatch(BatchLimits(batch, 1 << 24, 11))
     try:
         with mock.patch("os.fsync", return_value=None):
             sealer = Sealer.open(held, HomeDir(home).subsystem_dir(_SUBSYSTEM))
             sealer.backlog(time.monotonic())
             began = time.process_time()
-            for _ in range(_COUNT // _BATCH):
+            for _ in range(_COUNT // batch):
                 for _ in sealer.seal(due, urgent=False):
                     pass
             cpu = time.process_time() - began
@@ -82,7 +82,7 @@ def _scan(home: Path, identity: str | Sequence[str]) -> float:
     return cpu
 
 
-def collect(rounds: int) -> list[Sample]:
+def collect(rounds: int, batch: int = _BATCH) -> list[Sample]:
     """Return the ratios of each round: encrypted by clear."""
     from pyrage import x25519
 
@@ -92,7 +92,7 @@ def collect(rounds: int) -> list[Sample]:
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as scratch:
             clear_home, encrypted_home = Path(scratch, "clear"), Path(scratch, "encrypted")
-            clear, encrypted = _seal(clear_home, False), _seal(encrypted_home, encrypt)
+            clear, encrypted = _seal(clear_home, False, batch), _seal(encrypted_home, encrypt, batch)
             clear_scan, encrypted_scan = _scan(clear_home, ()), _scan(encrypted_home, str(identity))
         sample = {f"{name} ratio": encrypted[name] / clear[name] for name in ("cpu", "stored", "payloads")}
         sample |= {
@@ -104,16 +104,16 @@ def collect(rounds: int) -> list[Sample]:
     return samples
 
 
-def report(rounds: int) -> str:
+def report(rounds: int, batch: int = _BATCH) -> str:
     """Return a Markdown table."""
-    samples = collect(rounds)
+    samples = collect(rounds, batch)
 
     def median(name: str) -> float:
         return statistics.median(sample[name] for sample in samples)
 
     return "\n".join(
         [
-            f"{_COUNT} lines, {_BATCH} in a batch, one recipient",
+            f"{_COUNT} lines, {batch} in a batch, one recipient",
             "",
             "| encrypted, by in clear | figure |",
             "|---|--:|",
@@ -131,7 +131,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.encryption")
     parser.add_argument("--rounds", type=int, default=5)
-    print(report(parser.parse_args().rounds))
+    parser.add_argument("--batch", type=int, default=_BATCH, help=f"records of a batch, which divide {_COUNT}")
+    given = parser.parse_args()
+    if given.batch < 1 or _COUNT % given.batch:
+        parser.error(f"--batch must divide {_COUNT}")
+    print(report(given.rounds, given.batch))
 
 
 if __name__ == "__main__":

@@ -163,7 +163,7 @@ class TestHeaders:
     def test_a_setting_of_a_later_release_is_not_overlooked(self) -> None:
         """It may say who must not read: then nobody is guessed."""
         members = Encrypt(recipients=(ALICE_KEY,)).as_json()
-        assert Encrypt.from_json({**members, "scope": "tenant"}) == Encrypt()
+        assert Encrypt.from_json({**members, "quorum": 2}) == Encrypt()
 
 
 class TestSubsystems:
@@ -200,6 +200,22 @@ class TestSubsystems:
         assert self._policy(tmp_path, "enc_wrong") == Encrypt()
 
     def test_a_key_for_each_value_of_a_field(self) -> None:
-        """There is none, and the error says how one tenant can be erased all the same."""
-        with pytest.raises(ConfigurationError, match="subsystem of its own"):
-            Encrypt.parse({"recipients": [ALICE_KEY], "scope": "tenant_id"})
+        """`scope` names the field; it survives the header of a segment, which is as before without it."""
+        encrypt = Encrypt.parse({"recipients": [ALICE_KEY], "scope": "tenant_id"})
+        assert encrypt.scope == "tenant_id"
+        assert Encrypt.from_json(encrypt.as_json()) == encrypt
+        assert "scope" not in Encrypt(recipients=(ALICE_KEY,)).as_json()
+
+    @pytest.mark.parametrize("scope", ["", 7, "a\nb", "x" * 201, "seq", "time", "subsystem", ["tenant_id"]])
+    def test_what_cannot_be_a_scope(self, scope: object) -> None:
+        """Something that is no name, and what differs in each record."""
+        with pytest.raises(ConfigurationError) as caught:
+            Encrypt.parse({"recipients": [ALICE_KEY], "scope": scope})
+        assert caught.value.where == "encrypt.scope"
+
+    def test_no_key_of_a_value_is_issued(self) -> None:
+        """Which values there will be is not known then; the error says what to do."""
+        with pytest.raises(ConfigurationError, match="no issued key") as caught:
+            Encrypt.parse({"recipients": "issued", "scope": "tenant_id"})
+        assert "Name recipients" in str(caught.value.hint)
+        assert Encrypt.from_json({"recipients": [], "period": "month", "expose": [], "scope": "a"}) == Encrypt()

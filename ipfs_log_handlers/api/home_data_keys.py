@@ -43,16 +43,26 @@ class HomeDataKeys(HomeReader):
 
     __slots__ = ()
 
-    def data_keys(self, subsystems: Sequence[str] | None = None) -> tuple[KnownKey, ...]:
+    def data_keys(self, subsystems: Sequence[str] | None = None, *, scope: str | None = None) -> tuple[KnownKey, ...]:
         """List the keys of periods that this home knows, by subsystem and period, also those that were destroyed.
 
         Args:
             subsystems: names; `None`: all, also those to which nothing was logged yet.
+            scope: only the keys of this value of the field that the setting `scope` names.
+
+        Raises:
+            HomeError: the secret of the names of such keys is damaged, or other users can read it.
         """
+        from ipfs_log_handlers.home import scope_keys
         from ipfs_log_handlers.home.data_keys import keys_in
 
         wanted = None if subsystems is None else set(subsystems)
-        return tuple(key for key in keys_in(self._dir) if wanted is None or key.subsystem in wanted)
+        keys = [key for key in keys_in(self._dir) if wanted is None or key.subsystem in wanted]
+        if scope is None:
+            return tuple(keys)
+        secrets = {at: scope_keys.load(self._dir, *at) for at in {(key.subsystem, key.period) for key in keys}}
+        ids = {at: scope_keys.scope_of(secret, scope) for at, secret in secrets.items() if secret is not None}
+        return tuple(key for key in keys if key.scope is not None and key.scope == ids.get((key.subsystem, key.period)))
 
     def accept_keys(self, issued: Sequence[DataKey]) -> tuple[DataKey, ...]:
         """Encrypt to keys that another machine has issued (`issue_keys`), so that this one never has a secret.
@@ -102,22 +112,29 @@ class HomeDataKeys(HomeReader):
         return tuple(found)
 
     def shred_keys(
-        self, period: str, *, reason: str, subsystem: str | None = None, by: str | None = None
+        self,
+        period: str | None = None,
+        *,
+        reason: str,
+        subsystem: str | None = None,
+        scope: str | None = None,
+        by: str | None = None,
     ) -> tuple[ShreddedKeys, ...]:
-        """Erase what was sealed in a period: destroy its keys. A signed act in the log says so.
+        """Erase what was sealed in a period, or of one value in it: destroy keys. A signed act in the log says so.
 
         Nobody can read these batches then; their CIDs, roots and signatures still verify. A program may log to the home
         meanwhile, and gets a further key. After a crash call this again: it ends what was begun. Copies of the key
         directory elsewhere, as in backups, have to be destroyed there.
 
         Args:
-            period: the period, as in the id of a key: `2026-03`.
+            period: the period, as in the id of a key: `2026-03`. `None`: all periods, where `scope` is given.
             reason: why, at most 500 printable characters. It is a part of the log.
             subsystem: only its keys; `None`: those of all subsystems.
+            scope: only the keys of this value of the field that the setting `scope` names; other records stay readable.
             by: who asks for it; `None`: the user and the host of this process. It is a part of the log.
 
         Returns:
-            The keys that were destroyed, by subsystem.
+            The keys that were destroyed, by subsystem, and act by act: one destroys 32 keys at most.
 
         Raises:
             ConfigurationError: there is no such key, or a text is malformed.
@@ -128,7 +145,7 @@ class HomeDataKeys(HomeReader):
         """
         from ipfs_log_handlers.maintenance.shredding import shred
 
-        return tuple(shred(self._dir, period, reason=reason, subsystem=subsystem, by=by))
+        return tuple(shred(self._dir, period, reason=reason, subsystem=subsystem, scope=scope, by=by))
 
 
 def issue_keys(

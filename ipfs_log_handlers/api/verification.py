@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 from ipfs_log_handlers.errors import ConfigurationError, FormatError, LogStoreError, StoreError, VerificationError
 
 if TYPE_CHECKING:  # imported where they are used: `ipfs-logs status` verifies nothing
+    from ipfs_log_handlers.query.dataset import Dataset
     from ipfs_log_handlers.query.times import Moment
+    from ipfs_log_handlers.reader.chain_part import ChainPart
     from ipfs_log_handlers.reader.gaps import Gap
     from ipfs_log_handlers.reader.identities import Identities
     from ipfs_log_handlers.reader.parts import Source
@@ -65,8 +68,9 @@ class SourceVerifier:
         sample: int | None,
         memory: bool | str | Path,
         progress: Callable[[str, int, int], None] | None,
+        beside: Sequence[Source] = (),
     ) -> Iterator[Report]:
-        """Verify all of a source; yield a report for each log."""
+        """Verify all of a source; yield a report for each log. Acts in the logs of other sources count."""
         from ipfs_log_handlers.api.home import Home
         from ipfs_log_handlers.format.checkpoint import VerifierKey
         from ipfs_log_handlers.reader.home_parts import HomeSource
@@ -97,6 +101,7 @@ class SourceVerifier:
                 deep=deep,
                 selection=Selection(since, sample),
                 subsystems=subsystems,
+                among=[part for other in beside for part in _batches_of(other)],
                 progress=progress,
             )
             for report in with_memory(reports, memory, None if origin is None else origin.name, subsystems):
@@ -104,6 +109,21 @@ class SourceVerifier:
         finally:
             if fresh is not source:
                 fresh.close()
+
+
+def _batches_of(source: Source) -> Sequence[ChainPart]:
+    """Return the batches of a source outside a home, for their acts; none if it cannot be read, as its report says."""
+    from ipfs_log_handlers.reader.home_parts import HomeSource
+    from ipfs_log_handlers.reader.named_parts import NamedSource
+
+    if isinstance(source, HomeSource):
+        return ()
+    try:
+        current = source.current() if isinstance(source, NamedSource) else source
+        chains = current.chains()  # type: ignore[attr-defined]
+    except (LogStoreError, OSError):
+        return ()
+    return [part for _, parts in chains.values() for part in parts]
 
 
 def verify_sources(
@@ -125,7 +145,8 @@ def verify_sources(
     """Verify the logs of several sources, as `ipfs-logs verify --source` does. Yield one report for each log.
 
     A source that cannot be read, or that no trusted key has signed, is a report of its own, and the others are verified
-    all the same. A name without a key is verified with the key that was pinned for it.
+    all the same. An act in a log of one source counts for the logs of the others. A name without a key is verified with
+    the key that was pinned for it.
 
     Args:
         sources: as for `open_dataset`.
@@ -148,24 +169,36 @@ def verify_sources(
     """
     from ipfs_log_handlers.api.opening import open_dataset
 
-    for source in sources:
-        pinned = () if keys or memory is False else _pinned(source, memory)
-        reports: tuple[Report, ...]
-        with open_dataset(
-            source, keys=keys or pinned, kubo=kubo, gateway=gateway, token=token,
-            identity=identity, key_directory=key_directory,
-        ) as dataset:  # fmt: skip
+    with ExitStack() as opened:
+        pinned = [() if keys or memory is False else _pinned(source, memory) for source in sources]
+        datasets: list[Dataset] = [
+            opened.enter_context(
+                open_dataset(
+                    source, keys=keys or own, kubo=kubo, gateway=gateway, token=token,
+                    identity=identity, key_directory=key_directory,
+                )
+            )
+            for source, own in zip(sources, pinned, strict=True)
+        ]  # fmt: skip
+        for source, dataset, own in zip(sources, datasets, pinned, strict=True):
             chosen = dataset if subsystems is None else dataset.filter(subsystem=subsystems)
+            # an act that nobody has checked counts only for a log that nobody has checked
+            beside = [
+                other
+                for other, others in zip(datasets, pinned, strict=True)
+                if other is not dataset and (keys or others or not own)
+            ]
+            reports: tuple[Report, ...]
             try:
                 reports = chosen.verify(  # type: ignore[assignment]
-                    deep=deep, since=since, sample=sample, memory=memory, progress=progress
+                    deep=deep, since=since, sample=sample, memory=memory, progress=progress, beside=beside
                 )
             except ConfigurationError:
                 raise
             except (StoreError, VerificationError, FormatError) as error:
                 reports = (_unread(source, error),)
-        for report in reports:
-            yield replace(report, trust="pinned") if pinned and report.trust == "given" else report
+            for report in reports:
+                yield replace(report, trust="pinned") if own and report.trust == "given" else report
 
 
 def _pinned(source: str | Path, memory: bool | str | Path) -> tuple[str, ...]:  # noqa: FBT001 - a value of the caller

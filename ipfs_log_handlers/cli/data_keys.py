@@ -80,20 +80,25 @@ def accept(place: Place, file: Path) -> int:
 
 @click.command("periods")
 @subsystems_argument
+@click.option("--scope", metavar="VALUE", help="Only the keys of this value of the field that `scope` names.")
 @verb
-def periods(place: Place, subsystems: tuple[str, ...]) -> int:
+def periods(place: Place, subsystems: tuple[str, ...], scope: str | None) -> int:
     """List the keys to which batches are encrypted, one for each subsystem and period.
+
+    With encrypt={"scope": FIELD} there is one for each value of that field, too: their names have a hash of the value
+    after the period.
 
     A key is present (its secret is here, encrypted to those who may read), issued (its secret is elsewhere), shredding
     (its destruction has begun and must be ended) or shredded. Exit code 2 if a key is damaged or its destruction did
     not end, 1 if there is none.
     """
-    keys = place.home.data_keys(subsystems or None)
+    keys = place.home.data_keys(subsystems or None, scope=scope)
+    width = max([24, *(len(key.kid) for key in keys)])
     for key in keys:
         if place.json:
             put_json(key.as_json())
             continue
-        put_line(f"{key.kid:<24} {key.state:<9} {key.recipient or ''}".rstrip())
+        put_line(f"{key.kid:<{width}} {key.state:<9} {key.recipient or ''}".rstrip())
         for recipient in key.wrapped_for:
             put_line(f"  can be opened by {recipient}")
         if key.damage is not None:
@@ -101,7 +106,11 @@ def periods(place: Place, subsystems: tuple[str, ...]) -> int:
         elif key.state == "shredding":
             complain(f"the destruction of {key.kid} did not end: run `ipfs-logs keys shred` again")
     if not keys:
-        remark("no batch of this home is encrypted to a key of a period yet")
+        remark(
+            "no batch of this home is encrypted to a key of a period yet"
+            if scope is None
+            else "no batch of this home is encrypted to a key of this value"
+        )
         return 1
     return 2 if any(key.damage is not None or key.state == "shredding" for key in keys) else 0
 
@@ -131,8 +140,15 @@ def pseudonym(place: Place, value: str, subsystems: tuple[str, ...], period: str
 
 
 @click.command("shred")
-@click.option("--period", required=True, metavar="PERIOD", help="The period: 2026-03, as `keys periods` prints it.")
+@click.option(
+    "--period", metavar="PERIOD", help="The period: 2026-03, as `keys periods` prints it; default with --scope: all."
+)
 @click.option("--subsystem", metavar="NAME", help="Only the keys of this subsystem.")
+@click.option(
+    "--scope",
+    metavar="VALUE",
+    help="Only the records with this value of the field that encrypt={'scope': …} names; `-` reads it from stdin.",
+)
 @click.option("--reason", required=True, metavar="TEXT", help="Why; it becomes a part of the log.")
 @click.option("--by", metavar="TEXT", help="Who asks for it; default: your user name and host.")
 @click.option(
@@ -143,15 +159,29 @@ def pseudonym(place: Place, value: str, subsystems: tuple[str, ...], period: str
     help="Destroy the keys that were issued into DIR instead, without a home and an act.",
 )
 @verb
-def shred(place: Place, period: str, subsystem: str | None, reason: str, by: str | None, directory: Path | None) -> int:
-    """Erase what was sealed in PERIOD: destroy its keys for good.
+def shred(
+    place: Place,
+    period: str | None,
+    subsystem: str | None,
+    scope: str | None,
+    reason: str,
+    by: str | None,
+    directory: Path | None,
+) -> int:
+    """Erase a period, or one value of the field `scope`: destroy keys for good.
 
     Nobody can read these batches then, and readers say that they were erased by policy; their CIDs and signatures still
     verify. It is a signed act in the log. A legal hold refuses it. A program may log to the home meanwhile. If the
     command is interrupted, run it again. Copies of the keys in backups must be destroyed there.
     """
-    if directory is None:
-        shredded = place.home.shred_keys(period, reason=reason, subsystem=subsystem, by=by)
+    if scope == "-":
+        scope = sys.stdin.readline().rstrip("\r\n")
+    if scope is not None and directory is not None:
+        raise click.UsageError("Keys of values are not issued: leave out --key-dir or --scope.")
+    if period is None and scope is None:
+        raise click.UsageError("Say what is erased: --period PERIOD, or --scope VALUE.")
+    if directory is None or period is None:
+        shredded = place.home.shred_keys(period, reason=reason, subsystem=subsystem, scope=scope, by=by)
     else:
         from ipfs_log_handlers.api import shred_issued_keys
 
@@ -169,7 +199,7 @@ def shred(place: Place, period: str, subsystem: str | None, reason: str, by: str
             if each.index is not None:
                 put_line(f"the act is in batch {each.index} of {each.log}")
         if not each.keys:
-            remark(f"the keys of {each.subsystem} in {period} were destroyed before")
+            remark(f"the keys of {each.subsystem} in {each.period} were destroyed before")
         for kid in each.elsewhere:
             remark(f"the secret of {kid} is where it was issued: run `keys shred --key-dir DIR` there, too")
         for kid in each.others:

@@ -35,6 +35,10 @@ ISSUED: Final = "issued"
 """In the place of recipients: only keys that were issued ahead are used, and this machine makes none."""
 _MAX_RECIPIENTS: Final = 32
 """Largest number of recipients."""
+_MAX_SCOPE: Final = 200
+"""Largest number of characters of the name of a field."""
+_NO_SCOPES: Final = frozenset({"time", "event", "seq", "pid", "subsystem"})
+"""Keys of a record that say nothing of whom it is about; `subsystem` is not in its line."""
 _HELP: Final = "a mapping such as {'recipients': ['age1…'], 'period': 'month'}"
 
 
@@ -44,6 +48,7 @@ class EncryptKeywords(TypedDict, total=False):
     recipients: str | Sequence[str]
     period: Period
     expose: Expose | Sequence[Expose]
+    scope: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +63,9 @@ class Encrypt:
     key."""
     expose: tuple[Expose, ...] = ()
     """Parts of the zone map that stay readable without a key, so that a query without one can skip batches."""
+    scope: str | None = None
+    """A field, such as `tenant_id`: the records with each of its values have a key of their own in each period, so that
+    they can be erased alone. `None`: all records of a period have one key."""
 
     @classmethod
     def parse(cls, value: object, where: str = "encrypt") -> Encrypt:
@@ -74,25 +82,22 @@ class Encrypt:
             return value
         if not isinstance(value, Mapping):
             raise ConfigurationError("not settings of encryption", where=where, expected=_HELP, found=_shown(value))
-        if "scope" in value:
-            raise ConfigurationError(
-                "there is one key for each subsystem and period, and none for a value of a field",
-                where=f"{where}.scope",
-                hint="Give each tenant whose records must be erased alone a subsystem of its own.",
-            )
         check_names(where, value, [*cls.__slots__])
         recipients, source = value.get("recipients"), f"{where}.recipients"
         if recipients is None and os.environ.get(RECIPIENTS_VARIABLE):
             recipients, source = os.environ[RECIPIENTS_VARIABLE], RECIPIENTS_VARIABLE
+        parsed = _recipients(recipients, source)
         return cls(
-            recipients=_recipients(recipients, source),
+            recipients=parsed,
             period=_period(value.get("period", "month"), f"{where}.period"),
             expose=_expose(value.get("expose", ()), f"{where}.expose"),
+            scope=_scope(value.get("scope"), parsed, f"{where}.scope"),
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the members of a segment's header and of `settings.json`."""
-        return {"recipients": list(self.recipients), "period": self.period, "expose": list(self.expose)}
+        members = {"recipients": list(self.recipients), "period": self.period, "expose": list(self.expose)}
+        return members if self.scope is None else {**members, "scope": self.scope}
 
     @classmethod
     def from_json(cls, members: object) -> Encrypt:
@@ -102,13 +107,14 @@ class Encrypt:
         """
         try:
             given = dict(members)  # type: ignore[call-overload]
-            if set(given) != set(cls.__slots__):
+            if {"scope": None, **given}.keys() != set(cls.__slots__):
                 return cls()
-            recipients = given["recipients"]
+            recipients = _recipients(given["recipients"], "recipients") if given["recipients"] else ()
             return cls(
-                recipients=_recipients(recipients, "recipients") if recipients else (),
+                recipients=recipients,
                 period=_period(given["period"], "period"),
                 expose=_expose(given["expose"], "expose"),
+                scope=_scope(given.get("scope"), recipients, "scope"),
             )
         except (ConfigurationError, TypeError, ValueError):
             return cls()
@@ -207,6 +213,26 @@ def _expose(value: object, where: str) -> tuple[Expose, ...]:
             found=_shown(value),
         )
     return tuple(choice for choice in choices if choice in names)
+
+
+def _scope(value: object, recipients: Sequence[str], where: str) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= _MAX_SCOPE or not value.isprintable():
+        raise ConfigurationError("not the name of a field", where=where, expected="'tenant_id'", found=_shown(value))
+    if value in _NO_SCOPES:
+        raise ConfigurationError(
+            f"`{value}` differs in each record, or is in none",
+            where=where,
+            hint="Name a field whose values are those to be erased, such as 'tenant_id'.",
+        )
+    if not recipients:
+        raise ConfigurationError(
+            "keys are issued before it is known which values there will be, so a value has no issued key",
+            where=where,
+            hint="Name recipients, so that this machine makes the keys; or leave out `scope`.",
+        )
+    return value
 
 
 def _shown(value: object) -> str:

@@ -12,6 +12,8 @@ Both are files of age v1 with one X25519 recipient (https://age-encryption.org/v
 In an encrypted manifest, `first`, `last` and `sealed` are rounded to minutes and `raw` by Padmé, `meta` and `stats` are
 empty, and `ext` has `ipfs-logs/encryption`: the name of the key (`kid`), its recipient, and the hidden claims, which
 are the true values. They name the batch and its payload, so that neither can be exchanged for that of another batch.
+Where records with each value of a field have a key of their own, one stretch of the log becomes several batches, which
+are sealed in one step: a *group*. `group` says which of how many a batch is.
 The tree over the records has its root in clear: its salt is in the payload.
 """
 
@@ -42,6 +44,7 @@ __all__ = [
     "EXPOSABLE",
     "EXTENSION",
     "MAX_CLEAR_BLOCK",
+    "MAX_GROUP",
     "MAX_GROWTH",
     "MINUTE",
     "Envelope",
@@ -50,6 +53,7 @@ __all__ = [
     "damage",
     "decrypt",
     "encrypt",
+    "group_of",
     "hide",
     "is_encrypted",
     "kid_in",
@@ -85,6 +89,10 @@ _ZEROS: Final = 1 << 20
 _MAX_CIPHERTEXT: Final = 320 << 20
 """Bytes of an encrypted payload that is opened: `payload.MAX_RAW_BYTES` that cannot be compressed, and padding."""
 _ENVELOPE: Final = ("kid", "recipient", "hidden")
+_GROUP: Final = "group"
+"""The key of the envelope that only the batches of a group have."""
+MAX_GROUP: Final = 1024
+"""Largest number of batches of a group."""
 _CLAIMS: Final = ("first", "last", "sealed", "raw", "meta", "stats")
 """The keys of a manifest that are hidden."""
 _PLACE: Final = ("log", "index", "kid", "payload")
@@ -235,6 +243,20 @@ def kid_in(manifest: Manifest) -> str | None:
     return kid if isinstance(kid, str) else None
 
 
+def group_of(manifest: Manifest) -> tuple[int, int] | None:
+    """Return which of how many batches of its group a batch is; `None`: it is in no group.
+
+    The batches of a group were sealed in one step, from one stretch of each segment: the records of a writer ascend in
+    each batch, and from group to group, but not from one batch of a group to the next.
+    """
+    value = manifest.ext.get(EXTENSION)
+    place = value.get(_GROUP) if isinstance(value, Mapping) else None
+    if not isinstance(place, (list, tuple)) or len(place) != 2 or not all(type(number) is int for number in place):
+        return None
+    number, size = place
+    return (number, size) if 1 <= number <= size <= MAX_GROUP and size > 1 and number <= manifest.index + 1 else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """The member `ipfs-logs/encryption` of `ext`."""
@@ -245,6 +267,8 @@ class Envelope:
     """Its public key, `age1…`."""
     hidden: bytes = field(repr=False)
     """The hidden claims, encrypted."""
+    group: tuple[int, int] | None = None
+    """Number of the batch in its group, from 1 on, and number of batches of the group; `None`: it is in no group."""
 
     @classmethod
     def of(cls, manifest: Manifest) -> Envelope:
@@ -256,8 +280,11 @@ class Envelope:
         """
         where = _place(manifest)
         value = manifest.ext.get(EXTENSION)
-        if not isinstance(value, Mapping) or value.keys() != set(_ENVELOPE):
+        if not isinstance(value, Mapping) or value.keys() - {_GROUP} != set(_ENVELOPE):
             raise FormatError("an encrypted manifest names its key", expected=", ".join(_ENVELOPE), where=where)
+        group = group_of(manifest)
+        if _GROUP in value and group is None:
+            raise FormatError("not the place in a group", where=where, found=ascii(value[_GROUP])[:80])
         recipient, hidden = value["recipient"], value["hidden"]
         if type(recipient) is not str or not recipient.startswith("age1") or type(hidden) is not bytes:
             raise FormatError("not the key of an encrypted manifest", where=where, found=ascii(recipient)[:80])
@@ -269,7 +296,7 @@ class Envelope:
                 expected=f"the key of {subsystem_of(manifest.log)} for the time of sealing",
                 found=kid.text,
             )
-        return cls(kid=kid, recipient=recipient, hidden=hidden)
+        return cls(kid=kid, recipient=recipient, hidden=hidden, group=group)
 
 
 def _fits(kid: Kid, manifest: Manifest) -> bool:
@@ -279,7 +306,14 @@ def _fits(kid: Kid, manifest: Manifest) -> bool:
     return bounds(kid.period)[0] <= manifest.sealed
 
 
-def hide(manifest: Manifest, kid: Kid, recipient: str, expose: Collection[str] = ()) -> Manifest:
+def hide(
+    manifest: Manifest,
+    kid: Kid,
+    recipient: str,
+    expose: Collection[str] = (),
+    *,
+    group: tuple[int, int] | None = None,
+) -> Manifest:
     """Encrypt the claims of a manifest that tell something of the records.
 
     Args:
@@ -287,6 +321,7 @@ def hide(manifest: Manifest, kid: Kid, recipient: str, expose: Collection[str] =
         kid: the name of the key.
         recipient: its public key.
         expose: members of the zone map that stay in clear, of `EXPOSABLE`.
+        group: the place of the batch in its group, as in `Envelope`.
 
     Raises:
         FormatError: the payload is not encrypted, or it is not a public key.
@@ -300,12 +335,13 @@ def hide(manifest: Manifest, kid: Kid, recipient: str, expose: Collection[str] =
     content = dagcbor.encode({**place, **claims})
     hidden = encrypt(_HIDDEN + len(content).to_bytes(4, "little") + content, recipient)
     rounded: dict[str, Any] = _rounded(manifest)
+    envelope = {"kid": kid.text, "recipient": recipient, "hidden": hidden}
     public = replace(
         manifest,
         **rounded,
         meta={},
         stats={name: manifest.stats[name] for name in EXPOSABLE if name in expose and name in manifest.stats},
-        ext={**manifest.ext, EXTENSION: {"kid": kid.text, "recipient": recipient, "hidden": hidden}},
+        ext={**manifest.ext, EXTENSION: envelope if group is None else {**envelope, _GROUP: list(group)}},
     )
     Envelope.of(public)
     return public

@@ -1,9 +1,11 @@
 """Name the keys that batches are encrypted to: one key for each subsystem and period, and further ones.
 
-    audit/2026-03      the month in which its batches are sealed, in UTC; also 2026, 2026-W10, 2026-03-05
-    audit/2026-03.2    the second key of that month: the first was destroyed, or the recipients changed
+    audit/2026-03                    the month in which its batches are sealed, in UTC; also 2026, 2026-W10, 2026-03-05
+    audit/2026-03.2                  the second key of that month: the first was destroyed, or the recipients changed
+    audit/2026-03_5f0c29d1a4b7e386   the key of the records with one value of a field (`scope`) in that month
 
-The name (key id, `kid`) is in clear in the manifest of a batch, so it must not say whom the records are about.
+The name (key id, `kid`) is in clear in the manifest of a batch, so it must not say whom the records are about: `scope`
+is a keyed hash of the value (`home/scope_keys.py`).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ MAX_NUMBER: Final = 9999
 """Largest number of a key in its period."""
 
 _SUBSYSTEM: Final = "[a-z0-9_]{1,64}"
-_KID: Final = re.compile(rf"({_SUBSYSTEM})/([0-9W-]{{4,10}})(?:\.([1-9][0-9]{{0,3}}))?")
+_KID: Final = re.compile(rf"({_SUBSYSTEM})/([0-9W-]{{4,10}})(?:_([0-9a-f]{{16}}))?(?:\.([1-9][0-9]{{0,3}}))?")
 _FORMS: Final[dict[Period, str]] = {"year": "%Y", "month": "%Y-%m", "week": "%G-W%V", "day": "%Y-%m-%d"}
 _SHAPES: Final[dict[Period, re.Pattern[str]]] = {
     "year": re.compile(r"\d{4}", re.ASCII),
@@ -125,10 +127,12 @@ class Kid:
     period: str
     """The period in which batches are sealed with it: a year, month, ISO week or day in UTC."""
     number: int = 1
-    """Its number among the keys of the same period, from 1 on."""
+    """Its number among the keys of the same period and scope, from 1 on."""
+    scope: str = ""
+    """16 hex digits that stand for the value whose records are encrypted to it; empty: it has no such value."""
 
     def __post_init__(self) -> None:
-        texts = all(map(_is_text, (self.subsystem, self.period))) and type(self.number) is int
+        texts = all(map(_is_text, (self.subsystem, self.period, self.scope))) and type(self.number) is int
         shape = _KID.fullmatch(self.text) if texts and 1 <= self.number <= MAX_NUMBER else None
         if shape is None or self.kind is None:
             raise FormatError("not the name of a key", expected="audit/2026-03", found=ascii(self.text)[:120])
@@ -137,9 +141,9 @@ class Kid:
     def parse(cls, text: object) -> Kid:
         """Parse the text form; raises `FormatError`."""
         shape = _KID.fullmatch(text) if isinstance(text, str) else None
-        if shape is None or shape[3] == "1":
+        if shape is None or shape[4] == "1":
             raise FormatError("not the name of a key", expected="audit/2026-03", found=ascii(text)[:120])
-        return cls(subsystem=shape[1], period=shape[2], number=int(shape[3] or 1))
+        return cls(subsystem=shape[1], period=shape[2], number=int(shape[4] or 1), scope=shape[3] or "")
 
     @classmethod
     def at(cls, micros: int, subsystem: str, period: Period) -> Kid:
@@ -155,8 +159,9 @@ class Kid:
     @property
     def text(self) -> str:
         """The text form."""
-        last = self.period if self.number == 1 else f"{self.period}.{self.number}"
-        return f"{self.subsystem}/{last}"
+        scope = f"_{self.scope}" if self.scope else ""
+        number = "" if self.number == 1 else f".{self.number}"
+        return f"{self.subsystem}/{self.period}{scope}{number}"
 
     @property
     def kind(self) -> Period | None:

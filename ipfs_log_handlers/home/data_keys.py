@@ -11,10 +11,10 @@ A key is used only while its `.age` has the checksum in the `.json`; after a los
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ipfs_log_handlers.config import Encrypt
 from ipfs_log_handlers.errors import (
@@ -25,9 +25,9 @@ from ipfs_log_handlers.errors import (
     WrongIdentityError,
 )
 from ipfs_log_handlers.format.encryption import age_library
-from ipfs_log_handlers.format.kid import period_of
+from ipfs_log_handlers.format.kid import Kid, period_of
 from ipfs_log_handlers.format.moment import rfc3339
-from ipfs_log_handlers.home import disk
+from ipfs_log_handlers.home import disk, scope_keys
 from ipfs_log_handlers.home.key_directory import (
     MAX_BYTES,
     KeyFiles,
@@ -45,6 +45,7 @@ from ipfs_log_handlers.home.key_directory import (
 from ipfs_log_handlers.home.layout import HomeDir
 
 __all__ = [
+    "MAX_SCOPES",
     "DataKey",
     "KeyState",
     "KnownKey",
@@ -52,6 +53,7 @@ __all__ = [
     "accept",
     "issue",
     "key_for",
+    "keys_for",
     "keys_in",
     "kids_of",
     "load",
@@ -59,6 +61,13 @@ __all__ = [
     "unwrap",
     "usable_key",
 ]
+
+
+MAX_SCOPES: Final = 4096
+"""Largest number of values of a field that have keys of their own in one period; further values share the key of the
+records without the field."""
+_MAX_TRIES: Final = 8
+"""Tries to find the keys of values while another process destroys the secret of their names."""
 
 
 class MissingKeyError(HomeError):
@@ -70,7 +79,8 @@ class DataKey:
     """A key to which batches are encrypted."""
 
     kid: str
-    """Its id, `<subsystem>/<period>`, and a number from 2 on after a dot for further keys of the period."""
+    """Its id, `<subsystem>/<period>`, `_` and the id of a value if it is the key of one, and for further keys of the
+    period a number from 2 on after a dot."""
     recipient: str
     """The public key, `age1…`."""
 
@@ -107,8 +117,90 @@ def key_for(home: HomeDir, subsystem: str, encrypt: Encrypt, now: int) -> DataKe
         return usable or _make(home, next_kid(home, subsystem, period), encrypt.recipients, now)
 
 
+def keys_for(
+    home: HomeDir, subsystem: str, encrypt: Encrypt, now: int, values: Collection[str | None]
+) -> dict[str | None, DataKey]:
+    """Return the key for the records with each value of the field `encrypt.scope`; those that are missing are made.
+
+    Records without the field, `None`, share the key that `key_for` returns. So do those of further values where
+    `MAX_SCOPES` values have a key of this period.
+
+    Args:
+        home: the home.
+        subsystem: the subsystem of the batches.
+        encrypt: the settings, with recipients.
+        now: time of sealing, µs since 1970.
+        values: the values, by `scope_keys.text_of`.
+
+    Raises:
+        HomeError: the secret of their names is lost or damaged, or keys are destroyed all the time.
+        ConfigurationError, OSError: as `key_for`.
+    """
+    period = period_of(now, encrypt.period)
+    for _ in range(_MAX_TRIES):
+        secret = scope_keys.load_or_make(home, subsystem, period)
+        scopes = {value: "" if value is None else scope_keys.scope_of(secret, value) for value in values}
+        found = _known_keys(home, subsystem, period, encrypt.recipients, set(scopes.values()))
+        if found.keys() < set(scopes.values()):
+            with locked(home):
+                if scope_keys.load(home, subsystem, period) != secret:
+                    continue  # the period was erased meanwhile: the ids have another secret now
+                found = _completed(home, subsystem, encrypt, now, list(dict.fromkeys(scopes.values())))
+        return {value: found[scope] for value, scope in scopes.items()}
+    raise HomeError("the keys of values are destroyed again and again", where=home.keys, hint="Run this again.")
+
+
+def _known_keys(
+    home: HomeDir, subsystem: str, period: str, recipients: Sequence[str], scopes: Collection[str]
+) -> dict[str, DataKey]:
+    """Find the keys of some scopes that may be used by their names, because a period may have thousands of keys.
+
+    One whose number does not follow those before it is not found; `_usable_keys` finds it.
+    """
+    found: dict[str, DataKey] = {}
+    for scope in scopes:
+        kids: list[str] = []
+        while state(home, kid := _numbered(subsystem, period, scope, len(kids) + 1)) != "missing":
+            kids.append(kid)
+        key = _usable(home, kids, recipients)
+        if key is not None:
+            found[scope] = key
+    return found
+
+
+def _numbered(subsystem: str, period: str, scope: str, number: int) -> str:
+    return Kid(subsystem=subsystem, period=period, scope=scope, number=number).text
+
+
+def _usable_keys(
+    home: HomeDir, subsystem: str, period: str, recipients: Sequence[str], scopes: Collection[str]
+) -> dict[str, DataKey]:
+    """Find the keys of some scopes that may be used; the directory is listed once."""
+    kids: dict[str, list[str]] = {}
+    for kid in kids_of(home, subsystem, period):
+        kids.setdefault(Kid.parse(kid).scope, []).append(kid)
+    chosen = {scope: _usable(home, kids.get(scope, ()), recipients) for scope in scopes}
+    return {scope: key for scope, key in chosen.items() if key is not None}
+
+
+def _completed(home: HomeDir, subsystem: str, encrypt: Encrypt, now: int, scopes: Sequence[str]) -> dict[str, DataKey]:
+    """Return the keys of some scopes, and make those that are missing. The caller holds the lock."""
+    period = period_of(now, encrypt.period)
+    known = {Kid.parse(kid).scope for kid in kids_of(home, subsystem, period)} - {""}
+    found = _usable_keys(home, subsystem, period, encrypt.recipients, {*scopes, ""})
+    for scope in scopes:
+        if scope not in found:
+            own = "" if scope not in known and len(known) >= MAX_SCOPES else scope
+            if own not in found:
+                kid = next_kid(home, subsystem, period, own)
+                found[own] = _make(home, kid, encrypt.recipients, now)
+            found[scope] = found[own]
+            known |= {own} - {""}
+    return found
+
+
 def usable_key(home: HomeDir, subsystem: str, period: str, recipients: Sequence[str]) -> DataKey | None:
-    """Find the newest key of a period that may be used: issued keys come first.
+    """Find the newest key of a period that may be used, for records of no value: issued keys come first.
 
     Args:
         home: the home.
@@ -119,7 +211,11 @@ def usable_key(home: HomeDir, subsystem: str, period: str, recipients: Sequence[
     Raises:
         OSError: the key directory cannot be read.
     """
-    known = [load(home, kid) for kid in reversed(kids_of(home, subsystem, period))]
+    return _usable_keys(home, subsystem, period, recipients, ("",)).get("")
+
+
+def _usable(home: HomeDir, kids: Sequence[str], recipients: Sequence[str]) -> DataKey | None:
+    known = [load(home, kid) for kid in reversed(kids)]
     fitting = [key for key in known if key.state in ("present", "issued") and key.damage is None and key.recipient]
     chosen = next((key for key in fitting if not key.wrapped_for), None) or next(
         (key for key in fitting if sorted(key.wrapped_for) == sorted(recipients)), None
@@ -181,7 +277,8 @@ def issue(
     issued = []
     with locked(directory):
         for period in periods:
-            known = [load(directory, kid) for kid in kids_of(directory, subsystem, period)]
+            kids = [kid for kid in kids_of(directory, subsystem, period) if not Kid.parse(kid).scope]
+            known = [load(directory, kid) for kid in kids]
             ready = [key for key in known if key.state == "present" and key.damage is None and key.recipient]
             if ready and ready[-1].recipient:
                 issued.append(DataKey(ready[-1].kid, ready[-1].recipient))

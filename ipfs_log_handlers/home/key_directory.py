@@ -1,7 +1,8 @@
 """Name, read and list the files of the keys to which batches are encrypted: one key for each subsystem and period.
 
-A key has an id, the `kid`: `audit/2026-03`, and `audit/2026-03.2`, `.3`, … for further keys of the same period. Its
-files are in the key directory of a home, `keys/periods/audit/`, and no block contains them:
+A key has an id, the `kid`: `audit/2026-03`, and `audit/2026-03.2`, `.3`, … for further keys of the same period. That of
+the records with one value of a field has a hash of the value after the period (`scope_keys.py`). Its files are in the
+key directory of a home, `keys/periods/audit/`, and no block contains them:
 
     2026-03.json        the public key, those for whom the secret key is wrapped, and the checksum of the next file
     2026-03.age         the secret key, an age file for them; `age -d -i THEIR_KEY 2026-03.age` prints it
@@ -88,12 +89,18 @@ class KnownKey:
         """The period in which it is used."""
         return Kid.parse(self.kid).period
 
+    @property
+    def scope(self) -> str | None:
+        """The id of the value whose records are encrypted to it; `None`: it is not the key of a value."""
+        return Kid.parse(self.kid).scope or None
+
     def as_json(self) -> dict[str, Any]:
         """Return the key with the keys of `ipfs-logs keys list`."""
         return {
             "kid": self.kid,
             "subsystem": self.subsystem,
             "period": self.period,
+            "scope": self.scope,
             "state": self.state,
             "recipient": self.recipient,
             "wrapped_for": list(self.wrapped_for),
@@ -314,7 +321,7 @@ def _kids(place: HomeDir | Path, subsystem: str) -> list[Kid]:
     for stem in stems:
         with contextlib.suppress(FormatError):
             kids.append(Kid.parse(f"{subsystem}/{stem}"))
-    return sorted(kids, key=lambda kid: (kid.period, kid.number))
+    return sorted(kids, key=lambda kid: (kid.period, kid.scope, kid.number))
 
 
 def keys_in(place: HomeDir | Path, subsystem: str | None = None) -> list[KnownKey]:
@@ -334,17 +341,18 @@ def keys_in(place: HomeDir | Path, subsystem: str | None = None) -> list[KnownKe
 # -- the next key
 
 
-def next_kid(place: HomeDir | Path, subsystem: str, period: str) -> str:
-    """Return the id of a further key of a period: one of which no file exists. The caller holds the lock.
+def next_kid(place: HomeDir | Path, subsystem: str, period: str, scope: str = "") -> str:
+    """Return the id of a further key of a period and scope: one of which no file exists. The caller holds the lock.
 
     Raises:
         HomeError: the period has too many keys.
     """
     bounds(period)
-    number = max((kid.number for kid in _kids(place, subsystem) if kid.period == period), default=0) + 1
+    numbers = [kid.number for kid in _kids(place, subsystem) if (kid.period, kid.scope) == (period, scope)]
+    number = max(numbers, default=0) + 1
     if number > MAX_NUMBER:
         raise HomeError("too many keys of one period", where=_periods(place) / subsystem, found=number - 1)
-    return Kid(subsystem=subsystem, period=period, number=number).text
+    return Kid(subsystem=subsystem, period=period, number=number, scope=scope).text
 
 
 def sha256(data: bytes) -> str:

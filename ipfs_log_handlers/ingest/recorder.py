@@ -73,6 +73,7 @@ class Recorder:
         "_open_handler",
         "_redaction",
         "_settings",
+        "_told_private",
         "_writers",
         "chosen",
         "failed",
@@ -115,6 +116,8 @@ class Recorder:
         """The objects for the fast path; `None` until all records go to one log without redaction."""
         self.failed = 0
         """Records for which even a substitute could not be written, and calls of flush and close that failed."""
+        self._told_private: set[str] = set()
+        """Private subsystems of which a line on stderr has said that batches stay in the home."""
 
     def take_record(self, record: logging.LogRecord, format_record: Format | None) -> None:
         """Record a LogRecord.
@@ -268,13 +271,15 @@ class Recorder:
         """Wait until all records of this process in the home are shipped (without `kubo`: sealed), or time is over.
 
         Args:
-            print_lines: print on stderr the dropped records that are not reported yet.
+            print_lines: print on stderr the dropped records that are not reported yet, and once that batches of a
+                private subsystem stay in the home.
         """
         try:
             self.home.flush(self._settings.flush_timeout)
         except Exception as error:  # noqa: BLE001 - counted; logging.shutdown must reach the other handlers
             self.count_failure("flush", error)
         self._report_rest(print_lines=print_lines)
+        self._report_kept_here(print_lines=print_lines)
 
     def close(self, *, print_lines: bool) -> None:
         """Flush, once; the last recorder of a home releases the keeper's lock. A later record is still stored."""
@@ -283,21 +288,25 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - as above
             self.count_failure("close", error)
         self._report_rest(print_lines=print_lines)
-        if print_lines and self._settings.kubo:
-            with suppress(Exception):  # the home cannot be read, or the interpreter is clearing its modules
-                self._report_kept_here()
+        self._report_kept_here(print_lines=print_lines)
 
-    def _report_kept_here(self) -> None:
-        """Print one line for each private subsystem of which batches stay in the home: strangers could find them."""
-        private = [name for name, writer in self._writers.items() if writer.subsystem.private]
-        if private and not self._settings.allow_public:
-            from ipfs_log_handlers.home import delivery_state
+    def _report_kept_here(self, *, print_lines: bool) -> None:
+        """Print once, for each private subsystem, that batches stay in the home, because strangers could find them."""
+        if not print_lines or not self._settings.kubo or self._settings.allow_public:
+            return
+        with suppress(Exception):  # the home cannot be read, or the interpreter is clearing its modules
+            for name, writer in list(self._writers.items()):
+                if writer.subsystem.private and name not in self._told_private:
+                    self._report_kept_subsystem(name)
 
-            for name in private:
-                states = delivery_state.load_all(self.home.home.subsystem_dir(name).current.shipped).values()
-                errors = [state.last_error for state in states if state.last_error is not None]
-                for message in [error.message for error in errors if error.kind == "public"][:1]:
-                    drop_report.print_notice(message)
+    def _report_kept_subsystem(self, name: str) -> None:
+        from ipfs_log_handlers.home import delivery_state
+
+        states = delivery_state.load_all(self.home.home.subsystem_dir(name).current.shipped).values()
+        errors = [state.last_error for state in states if state.last_error is not None]
+        for message in [error.message for error in errors if error.kind == "public"][:1]:
+            self._told_private.add(name)
+            drop_report.print_notice(message)
 
     def count_failure(self, failure: str, error: Exception) -> None:
         """Count an error that must not reach the program; `status` shows its type, but no text, which may be secret."""

@@ -1,6 +1,7 @@
 """Place batches in the chain of a log: predecessors, edge and evidence of a manifest, and the checkpoint after it.
 
-A chain belongs to one log: it starts at the state that `new_log.resume_or_end` returns, and advances with each batch.
+A chain belongs to one log: it starts at the state that `new_log.resume_or_end` returns, and advances with each batch,
+or with a group of batches that one head file makes valid: each is staged, so that the next one follows it.
 """
 
 from __future__ import annotations
@@ -93,10 +94,12 @@ class Chain:
         self.state = state
         self._batches = batches
         self._cids: dict[int, Cid] = {}
-        self._edge: merkle.Edge = ()
+        self.staged: list[Link] = []
+        """The links that were written, and that no head file names yet."""
+        self._sealed_edge: merkle.Edge = ()
         if state.sealed is not None:
             newest = batches.facts(state.sealed.index)
-            self._edge = newest.manifest.edge_after()
+            self._sealed_edge = newest.manifest.edge_after()
             self._cids[state.sealed.index] = newest.cid
 
     @property
@@ -107,7 +110,11 @@ class Chain:
     @property
     def next_index(self) -> int:
         """Return the number of the next batch."""
-        return self.sealed.index + 1 if self.sealed else 0
+        return (self.sealed.index + 1 if self.sealed else 0) + len(self.staged)
+
+    @property
+    def _edge(self) -> merkle.Edge:
+        return self.staged[-1].edge if self.staged else self._sealed_edge
 
     def manifest(self, log: str, content: BatchContent) -> Manifest:
         """Return the manifest of the next batch.
@@ -161,21 +168,31 @@ class Chain:
             edge=edge,
         )
 
-    def advance(self, link: Link, head: HeadState) -> None:
-        """Advance the chain after a link was sealed.
+    def stage(self, link: Link) -> None:
+        """Let the next link follow this one, which was written."""
+        self.staged.append(link)
+
+    def unstage(self) -> None:
+        """Forget the links that no head file names; the next link has the number of the first of them."""
+        self.staged.clear()
+
+    def advance(self, head: HeadState) -> None:
+        """Advance the chain after the staged links were sealed.
 
         Args:
-            link: the link.
-            head: the head file that names it.
+            head: the head file that names the last one.
         """
         self.state = LogState(sealed=head)
-        self._edge = link.edge
+        self._sealed_edge = self._edge
         if len(self._cids) >= _MAX_CACHED_CIDS:
             self._cids.clear()
-        self._cids[link.manifest.index] = link.cid
+        self._cids.update((link.manifest.index, link.cid) for link in self.staged)
+        self.unstage()
 
     def _cid(self, index: int) -> Cid:
         """Return the CID of an earlier manifest; if its batch is damaged, from the next manifest."""
+        if self.staged and index >= self.staged[0].manifest.index:
+            return self.staged[index - self.staged[0].manifest.index].cid
         cid = self._cids.get(index)
         if cid is None:
             try:

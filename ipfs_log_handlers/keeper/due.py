@@ -86,16 +86,26 @@ class BatchSchedule:
             self._newest = newest
             self.adopt(newest.settings)
             self._encrypts_for_older = False
-        if self.policy.encrypt is None or self._encrypts_for_older:
+        if self.policy.encrypt is None or self.policy.encrypt.scope is None or self._encrypts_for_older:
             self._encrypt_for_older()
 
     def _encrypt_for_older(self) -> None:
-        """Encrypt as the newest segment wants that wants it, although the newest of all does not."""
+        """Encrypt as the newest segment wants that wants it, although the newest of all does not, or without a scope.
+
+        A key for each value is wanted so that a value can be erased: that counts before settings without it.
+        """
+        own = self.policy.encrypt
+        if own is not None and not own.recipients and not self._encrypts_for_older:
+            return  # it may use only issued keys, and values have none
         wanting = [header for header in self._read.values() if header and encryption_in(header.settings)]
-        wanted = segments.newest_header(wanting)
+        by_scope = [header for header in wanting if getattr(encryption_in(header.settings), "scope", None)]
+        if own is not None and not by_scope and not self._encrypts_for_older:
+            return
+        wanted = segments.newest_header(by_scope or wanting)
         self._encrypts_for_older = wanted is not None
-        encrypt = None if wanted is None else encryption_in(wanted.settings)
-        if encrypt != self.policy.encrypt:
+        deciding = wanted or self._newest
+        encrypt = None if deciding is None else encryption_in(deciding.settings)
+        if encrypt != own:
             self.adopt({"encrypt": None if encrypt is None else encrypt.as_json()})
 
     def adopt(self, settings: Mapping[str, Any]) -> None:

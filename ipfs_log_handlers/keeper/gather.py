@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ipfs_log_handlers.format.line import BESIDE_JSON
 from ipfs_log_handlers.home import quarantine
 from ipfs_log_handlers.home.segments import SegmentName
-from ipfs_log_handlers.keeper.batch_builder import BatchBuilder
 from ipfs_log_handlers.spool.dropped import dropped_in
 from ipfs_log_handlers.spool.scan import ScannedSpan, Spool
 
-__all__ = ["Gathered", "gather"]
+__all__ = ["Gathered", "Taker", "gather"]
+
+
+class Taker(Protocol):
+    """A batch, or a group of batches, that takes lines."""
+
+    @property
+    def full(self) -> bool:
+        """Return whether it takes no further line."""
+
+    def add(self, name: SegmentName, lines: Sequence[bytes]) -> tuple[int, int | None]:
+        """Add lines of one writer, as `BatchBuilder.add`."""
+
+    def note_dropped(self, dropped: Mapping[str, int]) -> None:
+        """Count records that a writer dropped."""
 
 
 @dataclass(slots=True)
@@ -28,7 +42,7 @@ class Gathered:
     """Damaged spans that were copied to the quarantine."""
 
 
-def gather(spool: Spool, builder: BatchBuilder, gathered: Gathered, max_bytes: int) -> Generator[None, None, None]:
+def gather(spool: Spool, builder: Taker, gathered: Gathered, max_bytes: int) -> Generator[None, None, None]:
     """Fill a builder with lines of the spool, and yield after each span.
 
     Args:
@@ -60,7 +74,7 @@ def gather(spool: Spool, builder: BatchBuilder, gathered: Gathered, max_bytes: i
     spans.close()
 
 
-def _add_records(spool: Spool, builder: BatchBuilder, scanned: ScannedSpan, gathered: Gathered) -> None:
+def _add_records(spool: Spool, builder: Taker, scanned: ScannedSpan, gathered: Gathered) -> None:
     lines, offset = scanned.span.records, scanned.span.start
     while lines and not builder.full:
         count, bad = builder.add(scanned.name, lines)

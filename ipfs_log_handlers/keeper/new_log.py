@@ -18,12 +18,14 @@ from typing import Any, Final
 
 from ipfs_log_handlers.concurrency import clock
 from ipfs_log_handlers.errors import ConfigurationError, FormatError, HomeError
+from ipfs_log_handlers.format import encryption
 from ipfs_log_handlers.format.act import act_in
 from ipfs_log_handlers.format.checkpoint import key_name_of
 from ipfs_log_handlers.home import acts, disk, head, key_changes, lock, volume
 from ipfs_log_handlers.home.batch_reader import BatchHeader
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.head import HeadState
+from ipfs_log_handlers.home.last_seqs import LastSeqs
 from ipfs_log_handlers.home.layout import HomeDir, LogPaths, SubsystemDir
 from ipfs_log_handlers.home.logs import LogDir, note_end
 from ipfs_log_handlers.keeper.restored import ended_before, sort_batches
@@ -230,10 +232,29 @@ def end_on_request(home: HomeDir, subsystem_dir: SubsystemDir) -> EndedLog:
 def _never_began(subsystem_dir: SubsystemDir) -> bool:
     """Return whether a keeper died during the first batch of a log: its lines are still in the spool."""
     batches = Batches(subsystem_dir.current.batches)
-    if not disk.exists(subsystem_dir.beginning) or any(batches.indexes()):
+    if not disk.exists(subsystem_dir.beginning):
+        return False
+    written = _written_at_once(batches, 0)
+    if any(index >= written for index in batches.indexes()):
         return False
     batches.remove_above(-1)
     return True
+
+
+def _written_at_once(batches: Batches, first: int) -> int:
+    """Return how many batches a keeper that was killed may have written from a number on: one, or a group."""
+    if not disk.exists(batches.file(first)):
+        return 1
+    with suppress(FormatError, OSError):
+        number, size = encryption.group_of(batches.facts(first).manifest) or (1, 1)
+        return size if number == 1 else 1
+    return 1
+
+
+def _has_begun_group(current: LogDir, sealed: HeadState) -> bool:
+    """Return whether the batches above a head are those of one group, which is allowed where one batch is."""
+    after = sealed.index + 1 + _written_at_once(current.sealed_batches, sealed.index + 1)
+    return not any(_later_batches(current, sealed, after))
 
 
 def _reason_to_end(subsystem_dir: SubsystemDir, sealed: HeadState, key_name: str | None) -> str | None:
@@ -254,10 +275,11 @@ def reasons_to_end(subsystem_dir: SubsystemDir, sealed: HeadState, key_name: str
         yield "the head was set back: this process has sealed later batches"
     if not head.is_original(current.head, sealed):
         yield _COPIED_HEAD
-    # A crash can leave one batch above the head: written, and never sealed. But a head that was restored as a hard
-    # link, from a backup that consists of links, has the identity of the original file.
-    beyond = sealed.index + (1 if head.has_second_name(current.head) else 2)
-    if any(_later_batches(current, sealed, beyond)):
+    # A crash can leave one batch, or a group, above the head: written, and never sealed. But a head that was restored
+    # as a hard link, from a backup that consists of links, has the identity of the original file.
+    has_second_name = head.has_second_name(current.head)
+    beyond = sealed.index + (1 if has_second_name else 2)
+    if any(_later_batches(current, sealed, beyond)) and (has_second_name or not _has_begun_group(current, sealed)):
         yield "there are batches after the newest one in the head"
     if _has_batches_of_others(current.sealed_batches, sealed):
         yield "a backup of another log was copied into the log"
@@ -328,6 +350,7 @@ def _bring_head_forward(subsystem_dir: SubsystemDir, sealed: HeadState) -> HeadS
     headers = list(_later_batches(log_dir, sealed, sealed.index + 1))
     if headers and not log_dir.sealed_batches.is_whole(headers[-1]):
         headers.pop()  # a crash may have cut the newest file; its lines are still in the spool
+    _drop_begun_group(Spool(subsystem_dir), headers)
     if not headers:
         return sealed
     newest = headers[-1]
@@ -346,6 +369,16 @@ def _bring_head_forward(subsystem_dir: SubsystemDir, sealed: HeadState) -> HeadS
         act=head.ACT_UNKNOWN,
     )
     return head.store(log_dir.head, forward, original=False)
+
+
+def _drop_begun_group(spool: Spool, headers: list[BatchHeader]) -> None:
+    """Drop the last batches if they begin a group that was not sealed: its lines are still in the spool."""
+    begun = len(headers)
+    while begun and (group := encryption.group_of(headers[begun - 1].manifest)) and group[0] < group[1]:
+        begun -= 1
+    lasts = {writer: last for header in headers[begun:] for writer, _, _, last in header.manifest.sources}
+    if lasts and spool.offsets_after(lasts):
+        del headers[begun:]
 
 
 def _later_batches(log_dir: LogDir, sealed: HeadState, first: int) -> Iterator[BatchHeader]:
@@ -422,7 +455,7 @@ def _sealed_in(log_dirs: Sequence[LogDir]) -> tuple[dict[str, int], set[str]]:
 
     All logs count, because only an older one may have the lines of a segment.
     """
-    through: dict[str, int] = {}
+    seqs = LastSeqs()
     archived: set[str] = set()
     for log_dir in log_dirs:
         for manifest in log_dir.manifests():
@@ -431,6 +464,5 @@ def _sealed_in(log_dirs: Sequence[LogDir]) -> tuple[dict[str, int], set[str]]:
             with suppress(FormatError):
                 read = act_in(manifest.ext)
                 archived.update([] if read is None else [acts.consumed_name(read[0].id)])
-            for writer, _, _, last in manifest.sources:
-                through[writer] = max(last, through.get(writer, 0))
-    return through, archived
+            seqs.take(manifest)
+    return seqs.through, archived

@@ -14,8 +14,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
@@ -50,12 +50,13 @@ from ipfs_log_handlers.home.logs import LogDir, logs_of
 from ipfs_log_handlers.home.pending_archives import Archive
 from ipfs_log_handlers.home.policy import Policy
 from ipfs_log_handlers.keeper import preload
-from ipfs_log_handlers.keeper.batch_builder import BatchBuilder, BatchLimits
+from ipfs_log_handlers.keeper.batch_builder import BatchBuilder, BatchLimits, Payload
 from ipfs_log_handlers.keeper.chain import BatchContent, Chain, Link
 from ipfs_log_handlers.keeper.consumed import ConsumedOffsets
 from ipfs_log_handlers.keeper.disk_limits import DiskLimits
 from ipfs_log_handlers.keeper.due import BatchSchedule, DueBatch
 from ipfs_log_handlers.keeper.gather import Gathered, gather
+from ipfs_log_handlers.keeper.lines_by_scope import LinesByScope
 from ipfs_log_handlers.keeper.new_log import (
     LogState,
     UnsettledError,
@@ -92,6 +93,8 @@ class Sealer:
         self._offsets = ConsumedOffsets(subsystem_dir, spool, self._chain, consumed)
         self._disk_limits = DiskLimits(lock.home.reserve)
         self._head_stamp = head.stamp(subsystem_dir.current.head)
+        self._has_leftovers = False
+        """Whether batches of a group were written, and no head file names them."""
 
     @classmethod
     def open(cls, lock: KeeperLock, subsystem_dir: SubsystemDir) -> Sealer:
@@ -184,6 +187,10 @@ class Sealer:
         self._disk_limits.reset()
 
     def _seal_within(self, limits: BatchLimits, min_records: int, *, urgent: bool) -> Iterator[None]:
+        scope = self._scope()
+        if scope is not None:
+            yield from self._seal_by_scope(scope, limits, min_records, urgent=urgent)
+            return
         if self._data_key(_now()) is not None:  # without a key nothing is gathered: the lines wait
             limits = replace(limits, stored_bytes=max(1, limits.stored_bytes - encryption.MAX_GROWTH))
         key, log, gathered = self._begin()
@@ -195,20 +202,84 @@ class Sealer:
             return
         yield from builder.hash_records()
         self.schedule.read_new_headers()  # a segment that was begun since then may want its lines to be encrypted
+        if self._scope() is not None:
+            return  # the lines are gathered again, by their values
         now = _now()
         data_key = self._data_key(now) if builder.records else None  # a batch without records holds no secret
         payload = builder.payload(None if data_key is None else data_key.recipient)
         yield
-        manifest = self._chain.manifest(log, builder.content(payload, self.policy, now))
-        if data_key is None:
-            manifest = shrink_to_block(manifest)
-        else:
-            manifest = shrink_to_block(manifest, encryption.MAX_CLEAR_BLOCK)
-            kid, expose = Kid.parse(data_key.kid), self.policy.encrypt.expose if self.policy.encrypt else ()
-            manifest = encryption.hide(manifest, kid, data_key.recipient, expose)
+        manifest = self._manifest(log, builder, payload, data_key, now)
         yield from self._write(manifest, key, payload.blocks, None, gathered)
         for name, count in gathered.lines.items():
             self.spool.note_sealed(name, count)
+
+    def _seal_by_scope(self, scope: str, limits: BatchLimits, min_records: int, *, urgent: bool) -> Iterator[None]:
+        """Seal a group of batches: one for the records with each value of a field, one for those without it.
+
+        All lines of a stretch of the spool get into the group, and one head file makes all its batches valid: so a
+        crash leaves all of them or none, and what the head says of consumed lines is as for one batch.
+        """
+        preload.load_for_encryption()
+        key, log, gathered = self._begin()
+        lines = LinesByScope(scope, limits)
+        yield from gather(self.spool, lines, gathered, _URGENT_READ_BYTES if urgent else _BACKGROUND_READ_BYTES)
+        too_few = lines.records < min_records and lines.raw < limits.raw_bytes and not lines.full
+        if too_few or not (lines.records or lines.dropped or gathered.damaged):
+            self.spool.correct_counts(gathered.lines)
+            return
+        self.schedule.read_new_headers()
+        if self._scope() != scope:
+            return  # the lines are gathered again, by the values of another field, or of none
+        now = _now()
+        keys = self._keys_of_values(now, lines.values)
+        first = self._chain.next_index
+        builders: list[tuple[BatchBuilder, DataKey | None, Payload]] = []
+        for data_key, runs in lines.by_key(keys):
+            for builder in lines.builders(runs, log, first + len(builders), limits.level, self.policy.rules):
+                if builder is None:
+                    yield
+                    continue
+                yield from builder.hash_records()
+                payload = builder.payload(None if data_key is None else data_key.recipient)
+                builders.append((builder, data_key, payload))
+                yield
+        builders[0][0].note_dropped(lines.dropped)
+        with self._all_or_none():
+            for number, (builder, data_key, payload) in enumerate(builders, 1):
+                group = (number, len(builders)) if len(builders) > 1 else None
+                self._put(self._manifest(log, builder, payload, data_key, now, group), key, payload.blocks)
+                yield
+            self._commit(key, gathered)
+        for name, count in gathered.lines.items():
+            self.spool.note_sealed(name, count)
+
+    def _scope(self) -> str | None:
+        return None if self.policy.encrypt is None else self.policy.encrypt.scope
+
+    def _manifest(
+        self,
+        log: str,
+        builder: BatchBuilder,
+        payload: Payload,
+        data_key: DataKey | None,
+        now: int,
+        group: tuple[int, int] | None = None,
+    ) -> Manifest:
+        """Return the manifest of the next batch, encrypted if its payload is."""
+        manifest = self._chain.manifest(log, builder.content(payload, self.policy, now))
+        if data_key is None:
+            return shrink_to_block(manifest)
+        manifest = shrink_to_block(manifest, encryption.MAX_CLEAR_BLOCK)
+        expose = self.policy.encrypt.expose if self.policy.encrypt else ()
+        return encryption.hide(manifest, Kid.parse(data_key.kid), data_key.recipient, expose, group=group)
+
+    def _keys_of_values(self, now: int, values: Collection[str | None]) -> dict[str | None, DataKey]:
+        """Return the key for the records with each value; raises as `data_keys.keys_for`."""
+        encrypt = self.policy.encrypt
+        if encrypt is None:
+            return {}
+        home, name = self._lock.home, self.subsystem_dir.name
+        return self._with_reserve(lambda: data_keys.keys_for(home, name, encrypt, now, values))
 
     def _data_key(self, now: int) -> DataKey | None:
         """Return the key to which a batch is encrypted that is sealed now; it is made if there is none.
@@ -238,6 +309,10 @@ class Sealer:
         """Return the key and the log of the next batch, and the consumed offsets of the files that still exist."""
         if self.sealed is not None and changed_batches(self._batches, self.sealed) is not None:
             raise LostLockError  # a backup was copied over the log: the next keeper ends it
+        if self._has_leftovers:
+            self._check_lock()
+            self._batches.remove_above(self._chain.next_index - 1)
+            self._has_leftovers = False
         key = self._with_reserve(lambda: keys.load_or_make(self._lock.home))
         log = self.sealed.log if self.sealed else log_name(key.name, self.subsystem_dir.name, os.urandom(4).hex())
         if key_name_of(log) != key.name:
@@ -334,34 +409,66 @@ class Sealer:
         gathered: Gathered,
     ) -> Iterator[None]:
         """Write the batch, then the head file that names it."""
+        with self._all_or_none():
+            self._put(manifest, key, payload, archive)
+            yield
+            self._commit(key, gathered)
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """Forget the batches that were written, if an error comes before the head file names them.
+
+        Those of a group are removed before the next batch is begun: that one may be the last one for some time. After a
+        crash, the next keeper removes them (`Sealer.open`).
+        """
+        try:
+            yield
+        finally:
+            self._has_leftovers |= len(self._chain.staged) > 1
+            self._chain.unstage()
+
+    def _put(
+        self, manifest: Manifest, key: SecretKey, payload: Iterable[tuple[Cid, bytes]], archive: Path | None = None
+    ) -> None:
+        """Write a batch that no head file names yet."""
         self._check_lock()
         link = self._chain.link(manifest, key)
         blocks = [(link.cid, link.block), (link.head_cid, link.head_block), *self._chain.evidence(), *payload]
         if manifest.index == 0:
             self._with_reserve(lambda: disk.replace(self.subsystem_dir.beginning, manifest.log.encode()))
+        self._chain.stage(link)  # before it is written: a part of it may be there after an error
         self._with_reserve(lambda: self._batches.write(manifest.index, link.cid, link.head_cid, blocks, archive))
-        yield
-        head_state = self._head_after(link, gathered)
+
+    def _commit(self, key: SecretKey, gathered: Gathered) -> None:
+        """Replace the head file by one that names the batches that were written."""
+        links = self._chain.staged
+        log = links[0].manifest.log
+        head_state = self._head_after(links, gathered)
         self._check_lock()
         stored = self._with_reserve(lambda: head.store(self.subsystem_dir.current.head, head_state))
         self._head_stamp = head.stamp(self.subsystem_dir.current.head)
-        if manifest.index == 0:
+        is_first = links[0].manifest.index == 0
+        self._chain.advance(stored)
+        if is_first:
             disk.remove(self.subsystem_dir.beginning)
-            _list_logs(self._lock.home, self.subsystem_dir, manifest.log, key)
-        self._chain.advance(link, stored)
+            _list_logs(self._lock.home, self.subsystem_dir, log, key)
         self._offsets.note_sealed()
         note_sealed(stored)
 
-    def _head_after(self, link: Link, gathered: Gathered) -> HeadState:
+    def _head_after(self, links: Sequence[Link], gathered: Gathered) -> HeadState:
         before = self.state.sealed or self.state.inherited
+        newest = links[-1]
+        dropped = Counter(before.dropped if before else {})
+        for link in links:
+            dropped.update(link.manifest.dropped)
         return HeadState(
-            log=link.manifest.log,
-            index=link.manifest.index,
-            block=link.head_block,
+            log=newest.manifest.log,
+            index=newest.manifest.index,
+            block=newest.head_block,
             consumed=dict(gathered.consumed),
-            act=link.manifest.index if EXT_KEY in link.manifest.ext else self._newest_act(),
-            records=link.manifest.records + (before.records if before else 0),
-            dropped=dict(Counter(before.dropped if before else {}) + Counter(link.manifest.dropped)),
+            act=newest.manifest.index if EXT_KEY in newest.manifest.ext else self._newest_act(),
+            records=sum(link.manifest.records for link in links) + (before.records if before else 0),
+            dropped=dict(+dropped),
             quarantined=gathered.damaged + (before.quarantined if before else 0),
             machine=volume.machine_id(),
             inode=disk.status(self.subsystem_dir.path).st_ino,

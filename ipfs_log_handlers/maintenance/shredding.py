@@ -1,4 +1,4 @@
-"""Erase what was sealed in a period: destroy its keys, and say so in a signed act of the log.
+"""Erase what was sealed in a period, or what it has of one value of a field: destroy keys, and say so in a signed act.
 
 The steps, for each subsystem; a crash can come after each of them, and the next call goes on from there:
 
@@ -7,7 +7,7 @@ The steps, for each subsystem; a crash can come after each of them, and the next
 3. The act is sealed. The keeper has then sealed each batch that it began with one of the keys before.
 4. Holds are looked at again: one that was set since then keeps the keys, and a later call ends the work.
 5. The keys of pseudonyms of months inside the period are erased; then the wrapped secrets are overwritten and removed,
-   and each mark becomes `shredded`.
+   and each mark becomes `shredded`. Then the secret of the names of keys of values is forgotten, if none is in use.
 
 So a key is called shredded only when its secret is gone, and no batch is sealed with a key that is gone.
 """
@@ -15,17 +15,18 @@ So a key is called shredded only when its secret is gone, and no batch is sealed
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.format.act import Act
 from ipfs_log_handlers.format.encryption import kid_in
-from ipfs_log_handlers.format.kid import bounds
-from ipfs_log_handlers.home import acts, key_shredding, pseudonym_keys
+from ipfs_log_handlers.format.kid import Kid, bounds
+from ipfs_log_handlers.home import acts, data_keys, key_shredding, pseudonym_keys, scope_keys
 from ipfs_log_handlers.home.acts import SealedAct
 from ipfs_log_handlers.home.key_directory import keys_in, kids_of, load, state
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
@@ -35,17 +36,17 @@ from ipfs_log_handlers.keeper.acts import record_act
 __all__ = ["ShreddedKeys", "shred", "shred_in_directory"]
 
 _MAX_KEYS = 32
-"""Largest number of keys in one act; further ones are in the next call."""
+"""Largest number of keys in one act; further ones are in the next act."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShreddedKeys:
-    """The keys of one subsystem and period that were destroyed."""
+    """The keys of one subsystem that were destroyed by one act."""
 
     subsystem: str
     """The subsystem."""
     period: str
-    """The period."""
+    """The period; of all periods: the first one, two dots, and the last one."""
     keys: tuple[str, ...]
     """Their ids."""
     batches: int | None
@@ -70,77 +71,154 @@ class ShreddedKeys:
 
 
 def shred(
-    home: HomeDir, period: str, *, reason: str, subsystem: str | None = None, by: str | None = None
+    home: HomeDir,
+    period: str | None,
+    *,
+    reason: str,
+    subsystem: str | None = None,
+    scope: str | None = None,
+    by: str | None = None,
 ) -> list[ShreddedKeys]:
-    """Destroy the keys of a period. A program may log to the home meanwhile, and gets further keys.
+    """Destroy the keys of a period, or of one value of a field. A program may log meanwhile, and gets further keys.
 
     Args:
         home: the home.
-        period: the period.
+        period: the period; `None`: all periods, where `scope` is given.
         reason: why; it becomes a part of the log.
         subsystem: only its keys; `None`: those of all subsystems.
+        scope: only the keys of this value of the field that the setting `scope` names.
         by: who asks for it; `None`: the user and the host of this process.
 
     Returns:
-        The keys that were destroyed, by subsystem.
+        The keys that were destroyed, act by act.
 
     Raises:
         ConfigurationError: there is no such key, or a text is malformed.
         HeldError: a legal hold stands over a batch of one of the keys. No key of its subsystem was destroyed.
-        HomeError: the act is not in a batch yet; call this again.
+        HomeError: the act is not in a batch yet; call this again. Or the secret of the names of keys is damaged.
         FormatError: a batch is damaged, so that it is not known what is held.
         OSError: the disk refuses; call this again.
     """
-    wanted = _keys_by_subsystem(home, period, subsystem)
+    wanted = _keys_by_subsystem(home, period, subsystem, scope)
     if not wanted:
-        known = ", ".join(dict.fromkeys(key.kid for key in keys_in(home, subsystem))) or "none"
-        raise ConfigurationError(
-            "no key of this period is here", where=subsystem, found=period, expected=f"a period of: {known}"
-        )
+        raise _no_key(home, period, subsystem, scope)
     for name, kids in wanted.items():  # before anything is done
-        _refuse_if_held(home.subsystem_dir(name), [kid for kid in kids if state(home, kid) != "shredded"], period)
-    return [_shred_of(home, name, period, kids, reason, by) for name, kids in wanted.items()]
+        _refuse_if_held(home.subsystem_dir(name), [kid for kid in kids if state(home, kid) != "shredded"])
+    whole = period if scope is None else None
+    shredded: list[ShreddedKeys] = []
+    for name, kids in wanted.items():
+        shredded += _shred_of(home, name, kids, reason, by, whole_period=whole)
+    return shredded
 
 
-def _keys_by_subsystem(home: HomeDir, period: str, subsystem: str | None) -> dict[str, list[str]]:
-    """Find the keys of a period in the key directory, also those whose destruction has begun or is done."""
-    names = {key.subsystem for key in keys_in(home, subsystem)}
+def _keys_by_subsystem(
+    home: HomeDir, period: str | None, subsystem: str | None, scope: str | None
+) -> dict[str, list[str]]:
+    """Find the chosen keys in the key directory, also those whose destruction has begun or is done."""
+    if period is None and scope is None:
+        raise ConfigurationError("say what is erased", expected="a period, or a value of the field of `scope`")
+    names = sorted({key.subsystem for key in keys_in(home, subsystem)})
+    found: dict[str, list[str]] = {}
     try:
-        found = {name: kids_of(home, name, period) for name in sorted(names)}
+        for name in names:
+            for each in [period] if period is not None else scope_keys.periods(home, name):
+                kids = kids_of(home, name, each)
+                if scope is not None:
+                    secret = scope_keys.load(home, name, each)
+                    own = None if secret is None else scope_keys.scope_of(secret, scope)
+                    kids = [kid for kid in kids if Kid.parse(kid).scope == own]
+                found.setdefault(name, []).extend(kids)
     except FormatError as error:
         raise ConfigurationError(error.message, where="period", expected=error.expected, found=error.found) from error
     return {name: kids for name, kids in found.items() if kids}
 
 
+def _no_key(home: HomeDir, period: str | None, subsystem: str | None, scope: str | None) -> ConfigurationError:
+    kids = [Kid.parse(key.kid) for key in keys_in(home, subsystem)]
+    if scope is None:
+        known = ", ".join(dict.fromkeys(kid.text for kid in kids if not kid.scope)) or "none"
+        return ConfigurationError(
+            "no key of this period is here", where=subsystem, found=period, expected=f"a period of: {known}"
+        )
+    full = Counter((kid.subsystem, kid.period) for kid in set(kids) if kid.scope and period in (None, kid.period))
+    shared = sorted(f"{name}/{each}" for (name, each), count in full.items() if count >= data_keys.MAX_SCOPES)
+    return ConfigurationError(
+        "no key of this value is here: no record that has it was sealed then, or its keys were erased with a period",
+        where=subsystem,
+        found=period,
+        hint=(
+            f"{', '.join(shared)} had more than {data_keys.MAX_SCOPES} values: the records of further ones are erased "
+            "only with the period."
+            if shared
+            else "Give the value as the program logs it; `ipfs-logs keys periods` lists the keys."
+        ),
+    )
+
+
 def _shred_of(
-    home: HomeDir, subsystem: str, period: str, kids: Sequence[str], reason: str, by: str | None
-) -> ShreddedKeys:
-    subsystem_dir = home.subsystem_dir(subsystem)
+    home: HomeDir,
+    subsystem: str,
+    kids: Sequence[str],
+    reason: str,
+    by: str | None,
+    *,
+    whole_period: str | None,
+) -> Iterator[ShreddedKeys]:
+    """Destroy keys of a subsystem, at most 32 by one act; first those whose destruction has begun."""
+    chosen = _next_keys(home, kids)
+    if not chosen:
+        yield ShreddedKeys(subsystem=subsystem, period=_period(kids), keys=(), batches=0)
+    while chosen:
+        result = _shred_by_one_act(home, subsystem, chosen, reason, by, whole_period)
+        chosen = _next_keys(home, kids)
+        yield result if chosen else replace(result, others=tuple(_others(home, subsystem, kids, whole_period)))
+    for period in {Kid.parse(kid).period for kid in kids}:
+        scope_keys.forget(home, subsystem, period)
+
+
+def _next_keys(home: HomeDir, kids: Sequence[str]) -> list[str]:
     states = {kid: state(home, kid) for kid in kids}
     begun = [kid for kid in kids if states[kid] == "shredding"]
-    chosen = begun or [kid for kid in kids if states[kid] != "shredded"][:_MAX_KEYS]
-    if not chosen:
-        return ShreddedKeys(subsystem=subsystem, period=period, keys=(), batches=0)
-    act = _act_of(home, begun) or _drawn(chosen, reason, by)
+    return begun[:_MAX_KEYS] or [kid for kid in kids if states[kid] != "shredded"][:_MAX_KEYS]
+
+
+def _others(home: HomeDir, subsystem: str, kids: Sequence[str], whole_period: str | None) -> Iterator[str]:
+    """Yield the keys that were made since, for the same periods and values."""
+    chosen = {(kid.period, kid.scope) for kid in map(Kid.parse, kids)}
+    for period in {Kid.parse(kid).period for kid in kids}:
+        for kid in kids_of(home, subsystem, period):
+            parsed = Kid.parse(kid)
+            is_chosen = whole_period is not None or (parsed.period, parsed.scope) in chosen
+            if is_chosen and state(home, kid) != "shredded":
+                yield kid
+
+
+def _period(kids: Sequence[str]) -> str:
+    periods = sorted({Kid.parse(kid).period for kid in kids}, key=lambda period: (bounds(period), period))
+    return periods[0] if len(periods) == 1 else f"{periods[0]}..{periods[-1]}"
+
+
+def _shred_by_one_act(
+    home: HomeDir, subsystem: str, chosen: Sequence[str], reason: str, by: str | None, whole_period: str | None
+) -> ShreddedKeys:
+    act = _act_of(home, chosen) or _drawn(chosen, reason, by)
     for kid in act.keys:
         key_shredding.begin_shred(home, kid, act.encode(None))
     sealed = _sealed(home, subsystem, act)
-    batches = _refuse_if_held(subsystem_dir, act.keys, period)
+    batches = _refuse_if_held(home.subsystem_dir(subsystem), act.keys)
     known = [load(home, kid) for kid in act.keys]
-    pseudonyms = _erase_pseudonyms(home, subsystem, period)
+    pseudonyms = () if whole_period is None else _erase_pseudonyms(home, subsystem, whole_period)
     for kid in act.keys:
         key_shredding.finish_shred(home, kid)
-    others = [kid for kid in kids_of(home, subsystem, period) if state(home, kid) != "shredded"]
     return ShreddedKeys(
         subsystem=subsystem,
-        period=period,
+        period=_period(act.keys),
         keys=act.keys,
         batches=batches,
         log=sealed.log,
         index=sealed.index,
         reason=act.reason,
         elsewhere=tuple(key.kid for key in known if key.recipient is not None and not key.wrapped_for),
-        others=tuple(others),
         pseudonyms=pseudonyms,
     )
 
@@ -180,7 +258,7 @@ def _sealed(home: HomeDir, subsystem: str, act: Act) -> SealedAct:
     return acts.find(subsystem_dir, act.id) or record_act(home, subsystem, act)
 
 
-def _refuse_if_held(subsystem_dir: SubsystemDir, kids: Sequence[str], period: str) -> int:
+def _refuse_if_held(subsystem_dir: SubsystemDir, kids: Sequence[str]) -> int:
     """Refuse if a hold stands over records of a batch that is encrypted to one of these keys.
 
     Returns:
@@ -189,7 +267,7 @@ def _refuse_if_held(subsystem_dir: SubsystemDir, kids: Sequence[str], period: st
     spans = [span for log_dir in LogDir.all_of(subsystem_dir) for span in _spans(log_dir, set(kids))]
     if spans:
         first, last = min(first for first, _ in spans), max(last for _, last in spans)
-        what = f"the destruction of the keys of {period}"
+        what = f"the destruction of the keys of {_period(kids)}"
         acts.refuse_under_hold(subsystem_dir, what, first=first, last=last)
     return len(spans)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from ipfs_log_handlers.config import Encrypt
 from ipfs_log_handlers.format.kid import bounds, period_of
+from ipfs_log_handlers.home import data_keys
 from ipfs_log_handlers.home.data_keys import DataKey, KnownKey, keys_in, usable_key
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.home.logs import policy_of
@@ -44,6 +45,8 @@ def check_keys(home: HomeDir, subsystem_dir: SubsystemDir) -> Iterator[HealthChe
     name, encrypt = subsystem_dir.name, policy_of(subsystem_dir).encrypt
     keys = keys_in(home, name)
     check = f"{name} keys"
+    if encrypt is not None and encrypt.scope is not None:
+        yield from _values(check, encrypt, keys)
     if encrypt is not None:
         now = int(time.time() * 1_000_000)
         yield _present(home, name, check, encrypt, now)
@@ -58,6 +61,22 @@ def check_keys(home: HomeDir, subsystem_dir: SubsystemDir) -> Iterator[HealthChe
             hint = f"Run `ipfs-logs keys shred --subsystem {name} --period {key.period} --reason …` again."
             found = f"the destruction of {key.kid} has begun and did not end"
             yield HealthCheck(check=check, state="warn", found=found, hint=hint)
+
+
+def _values(check: str, encrypt: Encrypt, keys: list[KnownKey]) -> Iterator[HealthCheck]:
+    """Say how many values of the field have keys of the present period, and warn where further ones have none."""
+    period = period_of(int(time.time() * 1_000_000), encrypt.period)
+    count = len({key.scope for key in keys if key.scope is not None and key.period == period})
+    found = f"{counted(count, 'value')} of {encrypt.scope} with a key of {period}"
+    if count < data_keys.MAX_SCOPES:
+        yield HealthCheck(check=check, state="ok", found=found)
+        return
+    yield HealthCheck(
+        check=check,
+        state="warn",
+        found=f"{found}: further values share the key of the records without this field, and cannot be erased alone",
+        hint="Name a field with fewer values in `scope`, or choose a shorter `period`.",
+    )
 
 
 def _present(home: HomeDir, name: str, check: str, encrypt: Encrypt, now: int) -> HealthCheck:

@@ -23,6 +23,7 @@ from ipfs_log_handlers.format.moment import micros
 from ipfs_log_handlers.home import acts, drop_reports, lock, pending_archives, quarantine, segments, volume
 from ipfs_log_handlers.home.acts import Hold
 from ipfs_log_handlers.home.delivery_state import Confirmations
+from ipfs_log_handlers.home.last_seqs import LastSeqs
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.home.logs import Log, logs_of, policy_of
 from ipfs_log_handlers.home.policy import Policy
@@ -323,12 +324,12 @@ def _look(subsystem_dir: SubsystemDir) -> tuple[list[Log], dict[str, _ManifestSu
 
 
 def _sum_manifests(log: Log) -> _ManifestSums:
-    sums = _ManifestSums(0, Counter(), {})
+    sums, seqs = _ManifestSums(0, Counter(), {}), LastSeqs()
     for manifest in log.log_dir.manifests(range(log.newest + 1)):
         sums.records += manifest.records
         sums.dropped.update(manifest.dropped)
-        for writer, _, _, last_seq_of_writer in manifest.sources:
-            sums.last_seqs[writer] = max(last_seq_of_writer, sums.last_seqs.get(writer, 0))
+        seqs.take(manifest)
+    sums.last_seqs.update(seqs.through)
     return sums
 
 

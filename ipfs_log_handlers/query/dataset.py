@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -280,6 +280,7 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
         sample: int | None = None,
         memory: bool | str | Path = False,
         progress: Callable[[str, int, int], None] | None = None,
+        beside: Sequence[Dataset] = (),
     ) -> tuple[LogReport, ...]:
         """Verify every log of the sources: its chain up to the signed checkpoint, and the batches.
 
@@ -291,6 +292,8 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
             memory: the directory of remembered heads; `True`: the default one. The head of each log must continue the
                 remembered one, and is remembered.
             progress: called with the subsystem, the number of checked batches, and the number of all to be checked.
+            beside: datasets that are not verified here. Acts in their logs count, as those in the other sources of this
+                dataset: an act may give up payloads, or destroy keys, of an earlier log.
 
         Returns:
             A report for each log, whose `result` says whether all is as it was signed, and whose `problems` say what is
@@ -305,6 +308,7 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
         wanted = self._filter.subsystems
         micros = None if since is None else moment_of(since, now=time.time())
         reports: list[LogReport] = []
+        around = [source for dataset in (self, *beside) for source in dataset.sources]
         for source in self.sources:
             reports += self._verifier(
                 source,
@@ -314,6 +318,7 @@ class Dataset(Counting, Frames, Proving, Finding, Hiding, InLogOrder, Stopping):
                 sample=sample,
                 memory=memory,
                 progress=progress,
+                beside=[other for other in around if other is not source],
             )
         return tuple(reports)
 

@@ -59,5 +59,6 @@ class Verifier(Protocol):
         sample: int | None,
         memory: bool | str | Path,
         progress: Callable[[str, int, int], None] | None,
+        beside: Sequence[Source] = (),
     ) -> Iterable[LogReport]:
-        """Yield a report for each log."""
+        """Yield a report for each log; acts in the logs of the sources `beside` count, too."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.checkpoint import VerifierKey
 from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.format.encryption import group_of
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk, segments
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
@@ -177,6 +178,8 @@ class Reading:
         self._index = self._after.index
         self._offset = self._after.offset
         self._seqs: dict[str, int] = dict(self._after.seqs)
+        self._in_group: dict[str, int] = {}
+        """Last sequence number of each writer in the batches of a group so far: it counts when the group ends."""
         self._read_to: dict[SegmentName, int] = {}
         """Offset in each segment up to which its lines were yielded."""
 
@@ -284,8 +287,13 @@ class Reading:
                     yield line
 
     def _note_sealed(self, log: Log, manifest: Manifest) -> None:
-        """Forget a writer when a batch contains its last shown line."""
+        """Forget a writer when a batch, or a group of batches, contains its last shown line."""
+        number, size = group_of(manifest) or (1, 1)
+        if number == 1:
+            self._in_group.clear()
         for writer, _, _, last in manifest.sources:
+            self._in_group[writer] = max(last, self._in_group.get(writer, 0))
+        for writer, last in self._in_group.items() if number == size else ():
             if log.sealed is None:  # without a head, the sequence numbers show the consumed lines of the spool
                 self._seqs[writer] = max(last, self._seqs.get(writer, 0))
             elif self._seqs.get(writer, last + 1) <= last:

@@ -17,6 +17,7 @@ from ipfs_log_handlers.errors import (
     LogStoreError,
     NoIdentityError,
     ReplayedKeyError,
+    VerificationError,
     WrongIdentityError,
 )
 from ipfs_log_handlers.format.encryption import Envelope, Revealed, is_encrypted, recipient_of, reveal
@@ -141,6 +142,11 @@ class Keyring:
             try:
                 secret = data_keys.unwrap(place, kid, [each.opener for each in self._identities])
             except (WrongIdentityError, HomeError):
+                continue
+            except VerificationError as error:
+                if found != "shredding" or isinstance(error, ReplayedKeyError):
+                    raise
+                self._refused[kid] = ErasedError  # its destruction was interrupted after the secret was overwritten
                 continue
             own = recipient_of(secret)
             self._secrets[own] = secret

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ipfs_log_handlers.home import disk, segments
+from ipfs_log_handlers.home.last_seqs import LastSeqs
 from ipfs_log_handlers.home.layout import SubsystemDir
 from ipfs_log_handlers.home.logs import Log
 from ipfs_log_handlers.home.os_errors import explain
@@ -91,12 +92,11 @@ def _consumed(newest: Log | None) -> Mapping[str, int]:
 
 def _sealed_through(logs: Sequence[Log]) -> dict[str, int]:
     """Find the last sequence number of each writer that is in a batch, to find the consumed lines without a head."""
-    through: dict[str, int] = {}
+    seqs = LastSeqs()
     for log in logs:
         for manifest in log.log_dir.manifests():
-            for writer, _, _, last in manifest.sources:
-                through[writer] = max(last, through.get(writer, 0))
-    return through
+            seqs.take(manifest)
+    return seqs.through
 
 
 class SpoolPart:

@@ -17,6 +17,7 @@ from ipfs_log_handlers.format.checkpoint import Checkpoint, VerifierKey, key_nam
 from ipfs_log_handlers.format.encryption import Envelope, Revealed, is_encrypted
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
+from ipfs_log_handlers.reader.acts_of_parts import mark_acts
 from ipfs_log_handlers.reader.archive_content import check_content
 from ipfs_log_handlers.reader.batch import in_steps
 from ipfs_log_handlers.reader.chain_check import differences
@@ -60,6 +61,7 @@ def verify_elsewhere(
     selection: Selection = Selection(),  # noqa: B008 - a frozen value
     subsystems: Sequence[str] | None = None,
     logs: Collection[str] | None = None,
+    among: Sequence[ChainPart] = (),
     progress: Progress | None = None,
 ) -> Iterator[Report]:
     """Verify each log of a source; yield one report for each log, with all problems.
@@ -72,6 +74,7 @@ def verify_elsewhere(
         selection: the batches whose payloads are checked; every manifest is.
         subsystems: names of the subsystems to check; `None`: all.
         logs: names of the logs to check; `None`: all.
+        among: batches of other sources, whose acts count: they may have given up payloads, or destroyed keys, of these.
         progress: called after every batch.
 
     Raises:
@@ -80,6 +83,8 @@ def verify_elsewhere(
         FormatError: the block is neither a head block nor a manifest.
     """
     chains = source.chains()
+    if among:
+        mark_acts([part for _, parts in chains.values() for part in parts], among)
     for log, (head, parts) in sorted(chains.items()):
         if (subsystems is None or parts[-1].subsystem in subsystems) and (logs is None or log in logs):
             of_log = [gap for gap in gaps if gap.log == log]

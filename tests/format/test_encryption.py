@@ -298,6 +298,24 @@ def test_a_malformed_envelope_is_refused(ext: dict[str, Any]) -> None:
         Envelope.of(replace(manifest, ext=ext))
 
 
+def test_the_place_in_a_group_is_in_clear() -> None:
+    """A reader without a key must know which batches were sealed in one step; without a group nothing is added."""
+    ciphertext = encryption.encrypt(payload_of(), ALICE_KEY)
+    manifest = hide(clear_manifest(ciphertext), KID, ALICE_KEY, group=(1, 3))
+    assert Envelope.of(manifest).group == encryption.group_of(manifest) == (1, 3)
+    assert reveal(manifest, ALICE).records == len(LINES)
+    alone = hide(clear_manifest(ciphertext), KID, ALICE_KEY)
+    assert (Envelope.of(alone).group, encryption.group_of(alone)) == (None, None)
+    assert alone.ext[EXTENSION].keys() == {"kid", "recipient", "hidden"}
+
+
+@pytest.mark.parametrize("group", [None, [], [1], [1, 1], [0, 2], [3, 2], [2, 3], [1, 1025], [1, 2, 3], [1.0, 2], "12"])
+def test_a_malformed_place_in_a_group_is_refused(group: Any) -> None:
+    """It has two numbers, of a batch that can be there: the second one of a group is not the first one of a log."""
+    with pytest.raises(FormatError, match="not the place in a group"):
+        Envelope.of(_with_envelope(encrypted_batch()[0], group=group))
+
+
 def test_texts_that_are_no_keys_are_refused_without_showing_them() -> None:
     """A secret that was mistyped is not printed."""
     with pytest.raises(FormatError, match="not an identity") as caught:

@@ -85,6 +85,21 @@ def test_a_period_has_further_keys_by_number() -> None:
             Kid(subsystem="audit", period="2026-03", number=number)
 
 
+def test_the_key_of_a_value_has_its_id_after_the_period() -> None:
+    """16 hex digits after an underline, and then the number; with one spelling."""
+    text = "audit/2026-03_5f0c29d1a4b7e386.2"
+    kid = Kid.parse(text)
+    assert (kid.period, kid.scope, kid.number, kid.text) == ("2026-03", "5f0c29d1a4b7e386", 2, text)
+    assert kid != Kid.parse("audit/2026-03.2")
+    assert Kid.parse("audit/2026-W10_5f0c29d1a4b7e386").scope == "5f0c29d1a4b7e386"
+    for wrong in ("5f0c29d1a4b7e38", "5F0C29D1A4B7E386", "5f0c29d1a4b7e3861", "", "acme"):
+        with pytest.raises(FormatError, match="not the name of a key"):
+            Kid.parse(f"audit/2026-03_{wrong}")
+        if wrong:
+            with pytest.raises(FormatError, match="not the name of a key"):
+                Kid(subsystem="audit", period="2026-03", scope=wrong)
+
+
 @given(st.integers(0, _MAX - 366 * 86_400_000_000), st.sampled_from(PERIODS))
 def test_the_bounds_of_a_period_are_its_first_and_the_next_moment(moment: int, kind: Period) -> None:
     """A moment is in its period, and the moments just outside of the bounds are not."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ipfs_log_handlers import IPFSHandler, Subsystem, register
+from ipfs_log_handlers import IPFSHandler, Subsystem, open_home, register
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.home.logs import policy_of
@@ -71,6 +71,21 @@ def test_private_batches_stay_and_others_are_shipped(
     assert line.startswith(f"ipfs_log_handlers: patients to {url(fake)}: the subsystem is private")
     assert "allow_public" in line
     assert "Provide.Enabled false" in line
+
+
+def test_flush_says_it_once(home: Path, fake: FakeKubo, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that runs for long is told at the first contact; further flushes, and the close, do not repeat it."""
+    handler = IPFSHandler("patients", home=home, kubo=url(fake), flush_timeout=60.0)
+    handler.handle(logging.makeLogRecord({"name": "t", "msg": "treated", "levelno": 20, "levelname": "INFO"}))
+    handler.flush()
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ipfs_log_handlers: patients to {url(fake)}: the subsystem is private")
+    handler.flush()
+    handler.close()
+    assert capsys.readouterr().err == ""
+    result = open_home(home).ship()
+    assert "the subsystem is private" in str(result.reason)
+    HomeProcess._all.pop(home, None)
 
 
 def test_what_waited_is_shipped_when_the_daemon_is_closed(home: Path, fake: FakeKubo) -> None:

@@ -129,6 +129,59 @@ def test_in_all_logs_of_a_home_head(home: Path) -> None:
         assert _kinds(head.cid.text, gateway=served.url, keys=[sample_homes.key_of(home)]) == {"pruned": 2}
 
 
+class TestSeparateSources:
+    """`verify` of sources that are given one by one: acts in one of them count for the others."""
+
+    def _heads(self, home: Path) -> list[str]:
+        """Return the CIDs of the heads of the logs."""
+        headers = [log_dir.newest_batch() for log_dir in LogDir.all_of(sample_homes.subsystem_dir(home))]
+        return [header.head_cid.text for header in headers if header is not None]
+
+    def test_of_two_cids(self, home: Path) -> None:
+        """The first log alone lacks payloads; with the second one they are known to be pruned, in any order."""
+        trusted = _pruned_after_a_key_change(home)
+        heads = self._heads(home)
+        with gateways.gateway(gateways.blocks_of(home)) as served:
+
+            def results(*sources: str, keys: list[str] = trusted) -> list[tuple[str, int]]:
+                reports = verify_sources(sources, keys=keys, gateway=served.url, deep=True)
+                return [(report.result, report.pruned) for report in reports]
+
+            assert results(heads[0]) == [("incomplete", 0)]
+            assert results(*heads) == [("ok", 2), ("ok", 0)]
+            assert results(*reversed(heads)) == [("ok", 0), ("ok", 2)]
+            assert results(*heads, keys=[]) == [("ok", 2), ("ok", 0)]
+            # nobody who is trusted has signed the second log, so its act counts not
+            assert results(*heads, keys=trusted[:1]) == [("incomplete", 0), ("tampered", 0)]
+            with open_dataset(heads, keys=trusted, gateway=served.url) as dataset:
+                assert [report.as_json()["pruned"] for report in dataset.verify()] == [2, 0]
+
+    def test_of_two_directories(self, home: Path) -> None:
+        """A destroyed key is named in the next log of the same key."""
+        put_segment(HomeDir(home).subsystem_dir("audit"), lines(1, 4), encrypt=ENCRYPT)
+        sample_homes.seal(home)
+        (key,) = open_home(home).data_keys()
+        sample_homes.end(home)
+        open_home(home).shred_keys(key.period, subsystem="audit", reason="asked for")
+        former, current = _directories(home)
+        trusted = [sample_homes.key_of(home)]
+
+        def counts(*sources: str) -> list[tuple[bool, int, int]]:
+            reports = verify_sources(sources, keys=trusted, deep=True, identity=ALICE)
+            return [(report.ok, report.erased, report.encrypted) for report in reports]
+
+        assert counts(former) == [(True, 0, 1)]
+        assert counts(former, current) == [(True, 1, 0), (True, 0, 0)]
+
+    def test_one_that_cannot_be_read_spoils_no_other(self, home: Path, tmp_path: Path) -> None:
+        """It has a report of its own."""
+        sample_homes.log(home, range(20))
+        sample_homes.seal(home)
+        (tmp_path / "no.car").write_bytes(b"no car")
+        reports = list(verify_sources([str(tmp_path / "no.car"), *_directories(home)], deep=True))
+        assert [report.ok for report in reports] == [False, True]
+
+
 def test_an_act_in_the_log_of_another_subsystem_counts_not(home: Path) -> None:
     """A key signs the logs of all subsystems; an act is about its own one."""
     for subsystem in ("audit", "wal"):

@@ -17,6 +17,7 @@ from ipfs_log_handlers.errors import (
     FormatError,
     NoIdentityError,
     ReplayedKeyError,
+    VerificationError,
     WrongIdentityError,
 )
 from ipfs_log_handlers.format.encryption import EXTENSION, Revealed, hide, recipient_of
@@ -70,6 +71,16 @@ def test_without_an_identity(home: Path, batch: Manifest) -> None:
         assert type(caught.value) is NoIdentityError
         assert caught.value.records == batch.records
         assert keyring.look(batch) is batch
+
+
+def test_a_secret_that_was_overwritten_is_erased(home: Path, batch: Manifest) -> None:
+    """Its destruction was interrupted before the file was removed; without the mark it is damage."""
+    KeyFiles.of(HomeDir(home), KID.text).wrapped.write_bytes(bytes(200))
+    with pytest.raises(VerificationError, match="damaged"):
+        keyring_of(ALICE, None, home).open(batch)
+    key_shredding.begin_shred(HomeDir(home), KID.text, {"reason": "asked for"})
+    with pytest.raises(ErasedError):
+        keyring_of(ALICE, None, home).open(batch)
 
 
 def test_with_the_identities_of_others(home: Path, batch: Manifest) -> None:
