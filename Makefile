@@ -10,8 +10,11 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# The accelerator is built from C. Where the machine has no compiler, that of a wheel takes its place.
+PIP_BUILD = CC="$$(.ci/compiler $(BIN)/python)" $(BIN)/python $(PIP_INSTALL)
 PYTEST = -m pytest -n $(WORKERS) --dist worksteal
-SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed 2>/dev/null) setup.cfg pyproject.toml
+C_SOURCES := $(wildcard ipfs_log_handlers/accelerator/*.[ch])
+SOURCES := $(shell find ipfs_log_handlers -name '*.py' -o -name py.typed 2>/dev/null) $(C_SOURCES) setup.cfg pyproject.toml
 # Files that the suite reads, besides the package. The other Pythons test the built wheel in a copy of these files.
 SUITE := tests examples benchmarks docs Makefile README.md CHANGELOG.md CONTRIBUTING.md LICENSE setup.cfg pyproject.toml
 MINOR = $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -22,7 +25,7 @@ OLDEST_NEWEST = $(sort $(firstword $(ORDINARY)) $(lastword $(ORDINARY)))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-offline test-loaded test-all test-offline-oldest-newest lint format types docs bench soak fuzz clean others
+.PHONY: help demo test test-pure test-offline test-loaded test-all test-offline-oldest-newest lint format types docs bench soak fuzz clean others
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{ printf "make %-28s %s\n", $$1, $$2 }'
@@ -40,6 +43,9 @@ test: $(VENV)/.test ## the whole suite, with a real Kubo daemon and a Chromium t
 	$(BIN)/python -m tests.kubo.build
 	$(BIN)/python -m tests.browser.install
 	$(BIN)/python $(PYTEST) $(ARGS)
+
+test-pure: $(VENV)/.test ## the whole suite without the accelerator
+	IPFS_LOGS_PURE=1 $(MAKE) --no-print-directory test
 
 test-offline: $(VENV)/.test ## the part of the suite that needs no daemon and no browser
 	$(BIN)/python $(PYTEST) -m "not kubo and not browser and not soak" $(ARGS)
@@ -61,11 +67,12 @@ test-on-%: .venv-%/.test ## the suite without the browser on one other Python, w
 test-offline-on-%: .venv-%/.test ## the same without a daemon, slow tests, tests/faults, tests/foreign and tests/docs
 	$(call in_copy,$*) $(PYTEST) -m "not kubo and not soak and not slow" $(foreach part,browser faults foreign docs,--ignore=tests/$(part)) $(ARGS)
 
-# The runs are parallel, because each mostly waits; their output is printed when all are done.
+# The runs are parallel, because each mostly waits; their output is printed when all are done. The oldest Python runs
+# without the accelerator, so that both ways are tested.
 test-offline-oldest-newest: $(VENV)/.test build/wheel ## the offline part on the oldest and the newest Python beside the usual one
-	@mkdir -p build; started=; for version in $(OLDEST_NEWEST); do \
-		$(MAKE) --no-print-directory test-offline-on-$$version > build/offline-$$version.log 2>&1 & \
-		started="$$started $$!:$$version"; done; failed=; \
+	@mkdir -p build; started=; pure=1; for version in $(OLDEST_NEWEST); do \
+		IPFS_LOGS_PURE=$$pure $(MAKE) --no-print-directory test-offline-on-$$version > build/offline-$$version.log 2>&1 & \
+		started="$$started $$!:$$version"; pure=; done; failed=; \
 	for run in $$started; do \
 		wait $${run%%:*} || failed="$$failed $${run#*:}"; echo "== $${run#*:}"; cat build/offline-$${run#*:}.log; done; \
 	if [ -n "$$failed" ]; then echo "failed on$$failed" >&2; exit 1; fi
@@ -109,29 +116,30 @@ others: | $(BIN)/python
 $(BIN)/python:
 	.ci/venv $(PYTHON) $(VENV)
 
-$(VENV)/.installed: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e .
+$(VENV)/.installed: setup.cfg pyproject.toml $(C_SOURCES) | $(BIN)/python
+	$(PIP_BUILD) -e .
 	@touch $@
 
-$(VENV)/.test: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser]'
+$(VENV)/.test: setup.cfg pyproject.toml $(C_SOURCES) | $(BIN)/python
+	$(PIP_BUILD) -e '.[test,browser]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.dev: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser,dev]'
+$(VENV)/.dev: setup.cfg pyproject.toml $(C_SOURCES) | $(BIN)/python
+	$(PIP_BUILD) -e '.[test,browser,dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.installed
 
-$(VENV)/.fuzz: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[test,browser,fuzz]'
+$(VENV)/.fuzz: setup.cfg pyproject.toml $(C_SOURCES) | $(BIN)/python
+	$(PIP_BUILD) -e '.[test,browser,fuzz]'
 	@touch $@ $(VENV)/.test $(VENV)/.installed
 
-$(VENV)/.bench: setup.cfg | $(BIN)/python
-	$(BIN)/python $(PIP_INSTALL) -e '.[bench]'
+$(VENV)/.bench: setup.cfg pyproject.toml $(C_SOURCES) | $(BIN)/python
+	$(PIP_BUILD) -e '.[bench]'
 	@touch $@ $(VENV)/.installed
 
 build/wheel: $(SOURCES) $(VENV)/.dev
 	@rm -rf build
-	$(BIN)/python -m build --wheel --outdir build/wheel . > build-wheel.log 2>&1 || { cat build-wheel.log; rm build-wheel.log; exit 1; }
+	CC="$$(.ci/compiler $(BIN)/python)" $(BIN)/python -m build --wheel --outdir build/wheel \
+		--config-setting=--build-option=--py-limited-api=cp310 . > build-wheel.log 2>&1 || { cat build-wheel.log; rm build-wheel.log; exit 1; }
 	@rm build-wheel.log
 	@touch $@
 

@@ -17,6 +17,7 @@ from benchmarks import (
     asyncio_latency,
     caller_cost,
     compression,
+    convoy,
     encryption,
     import_time,
     many_batches,
@@ -30,6 +31,7 @@ from benchmarks import (
 
 REPORTS: Final[dict[str, tuple[str, Callable[[int], str]]]] = {
     "caller": ("What a call costs", caller_cost.report),
+    "convoy": ("Beside a thread that computes", convoy.report),
     "redaction": ("Redaction", redaction.report),
     "import": ("Import and idling", import_time.report),
     "throughput": ("From the first call to pinned", throughput.report),

@@ -28,6 +28,7 @@ The map of the package, in the order in which a record passes it (docs/architect
     subsystems/     what each subsystem logs
     config/         the settings of a handler
     errors.py       all exceptions
+    accelerator/    the extension module in C that takes plain records, and what it shares with Python
     concurrency/    threads and locks that gevent does not replace, daemon threads, the lock of logging
     testing/        help for the tests of programs that log here
     _pyinstaller/   hooks for programs that PyInstaller freezes

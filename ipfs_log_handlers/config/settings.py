@@ -32,6 +32,7 @@ __all__ = [
     "DEFAULT_SECONDS",
     "Batch",
     "Durability",
+    "Gil",
     "Include",
     "Keeper",
     "Keywords",
@@ -45,6 +46,7 @@ __all__ = [
 Durability = Literal["process", "power"]
 WhenFull = Literal["drop_new", "block"]
 Keeper = Literal["thread", "none"]
+Gil = Literal["auto", "release"]
 Include = Literal["source", "thread", "process", "task", "host"]
 Default = Callable[[Any], Any]
 OnDrop = Callable[[str, int], object]
@@ -135,6 +137,7 @@ class Keywords(TypedDict, total=False):
     retention: RetentionRule | Mapping[str, str] | None
     max_record_bytes: int
     keeper: Keeper
+    gil: Gil
     publish: bool
     encrypt: Encrypt | EncryptKeywords | Literal[False] | None
     allow_public: bool
@@ -182,6 +185,10 @@ class Settings:
     """Bytes of a record; in a larger record the longest texts are cut; their length and digest are kept."""
     keeper: Keeper = "thread"
     """`thread`: a thread of this program may seal and ship. `none`: `ipfs-logs ship --follow` does so, beside it."""
+    gil: Gil = "auto"
+    """What the accelerator does with Python's global lock (GIL) while it writes a record. `auto`: it keeps the lock, so
+    that a thread that computes cannot delay the thread that logs; if the disk stalls, it gives the lock up for a while.
+    `release`: it always gives the lock up, so that a stalled disk never stalls another thread."""
     publish: bool = False
     """Whether the home is published after shipping: a name then leads others to the newest head of each log in it."""
     encrypt: Encrypt | None = None
@@ -229,6 +236,7 @@ class Settings:
         _choice("durability", self.durability, get_args(Durability))
         _choice("when_full", self.when_full, get_args(WhenFull))
         _choice("keeper", self.keeper, get_args(Keeper))
+        _choice("gil", self.gil, get_args(Gil))
         for name, value in (("publish", self.publish), ("allow_public", self.allow_public)):
             if type(value) is not bool:
                 raise ConfigurationError("not a boolean", where=name, expected="true or false", found=_with_kind(value))

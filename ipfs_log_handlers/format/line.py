@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice, takewhile
 from struct import pack
@@ -26,6 +27,7 @@ except ImportError:
     from zlib import crc32
 
 __all__ = [
+    "BEFORE_JSON",
     "BESIDE_JSON",
     "CONTROL",
     "HEADER",
@@ -40,6 +42,7 @@ __all__ = [
     "may_begin",
     "record",
     "records",
+    "split_records",
 ]
 
 RECORD: Final = b" "
@@ -49,9 +52,9 @@ HEADER: Final = b"#"
 CONTROL: Final = b"!"
 """The kind of a line that counts dropped records."""
 _KINDS: Final = frozenset((RECORD, HEADER, CONTROL))
-_PREFIX: Final = 9
+BEFORE_JSON: Final = 9
 """Bytes before the JSON: eight hex digits and the kind."""
-BESIDE_JSON: Final = _PREFIX + 1
+BESIDE_JSON: Final = BEFORE_JSON + 1
 """Bytes of a line besides its JSON, LF included."""
 MAX_LINE_BYTES: Final = 65 << 20
 """Bytes of the longest line that a reader accepts: the largest `max_record_bytes`, and 1 MiB for its other bytes."""
@@ -99,7 +102,7 @@ def decode(raw: bytes) -> Line:
     Raises:
         FormatError: the checksum is wrong, or the bytes do not begin like a line.
     """
-    kind, json = raw[8:_PREFIX], raw[_PREFIX:]
+    kind, json = raw[8:BEFORE_JSON], raw[BEFORE_JSON:]
     covered = json if kind == RECORD else raw[8:]
     if kind not in _KINDS or not json:
         raise FormatError("not a line of a segment", expected="8 hex digits, a kind, JSON", found=_shown(raw[:16]))
@@ -118,22 +121,28 @@ def _shown(raw: bytes) -> str:
     return ascii(raw.decode("latin-1"))[1:-1] or "nothing"
 
 
-def records(block: bytes) -> tuple[list[bytes], int]:
+def split_records(block: bytes) -> tuple[list[bytes], int]:
+    """Split off the lines that `records` describes, except that their JSON may be other than UTF-8."""
+    lines = block.split(b"\n")
+    lines.pop()
+    jsons = [raw[BEFORE_JSON:] for raw in lines]
+    if _are_records(lines, jsons):
+        return jsons, block.rfind(b"\n") + 1
+    return _first_records(lines)
+
+
+def records(block: bytes, split: Callable[[bytes], tuple[list[bytes], int]] = split_records) -> tuple[list[bytes], int]:
     """Split off the complete and valid record lines at the start of `block`.
 
     Args:
         block: bytes of a segment, from the beginning of a line.
+        split: does what `split_records` does; the accelerator has a faster function.
 
     Returns:
         The JSON of each record, and the number of bytes of these lines. Stops before the first line that is not a valid
         record (a header, a control line, an empty line, damage, a line still being written).
     """
-    lines = block.split(b"\n")
-    lines.pop()
-    jsons = [raw[_PREFIX:] for raw in lines]
-    used = block.rfind(b"\n") + 1
-    if not _are_records(lines, jsons):
-        jsons, used = _first_records(lines)
+    jsons, used = split(block)
     if not _is_utf8(block[:used]):
         jsons = list(takewhile(_is_utf8, jsons))
         used = sum(len(json) + BESIDE_JSON for json in jsons)
@@ -151,8 +160,8 @@ def _first_records(lines: list[bytes]) -> tuple[list[bytes], int]:
     jsons: list[bytes] = []
     used = 0
     for raw in lines:
-        json = raw[_PREFIX:]
-        if raw[:_PREFIX] != b"%08x " % crc32(json) or json[-1:] != b"}" or json[:1] != b"{":
+        json = raw[BEFORE_JSON:]
+        if raw[:BEFORE_JSON] != b"%08x " % crc32(json) or json[-1:] != b"}" or json[:1] != b"{":
             break
         jsons.append(json)
         used += len(raw) + 1
@@ -186,11 +195,11 @@ def find_at_end(stretch: bytes, start: int = 0) -> int | None:
     Returns:
         The offset of the line; `None` if there is none.
     """
-    inside = (match.start() - _PREFIX + 1 for match in _BEGINNING_INSIDE.finditer(stretch))
+    inside = (match.start() - BEFORE_JSON + 1 for match in _BEGINNING_INSIDE.finditer(stretch))
     tries = [start, *islice((offset for offset in inside if offset > start), _MAX_TRIES)]
     for offset in tries:
         raw = stretch[offset:]
-        if may_begin(raw[: _PREFIX + 1]):
+        if may_begin(raw[: BEFORE_JSON + 1]):
             try:
                 decode(raw)
             except FormatError:

@@ -52,8 +52,7 @@ def take(home: HomeDir, header: Header, number: int) -> Segment | None:
         with suppress(FileNotFoundError):  # the keeper treated it as the file of a killed writer
             descriptor = disk.open_locked(path, os.O_RDWR)
             if descriptor is not None:
-                status = os.fstat(descriptor)
-                return Segment(name, path, descriptor, 0, (status.st_dev, status.st_ino))
+                return Segment(name, path, descriptor, 0, os.fstat(descriptor))
     return None
 
 

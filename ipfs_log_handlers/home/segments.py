@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ipfs_log_handlers.accelerator.state import ACCELERATOR, SegmentBase
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import line
 from ipfs_log_handlers.home import disk, file_identity
@@ -135,20 +136,26 @@ def newest_header(headers: Iterable[Header]) -> Header | None:
     return newest
 
 
-@dataclass(slots=True)
-class Segment:
-    """A segment that this process appends to. The writer's lock guards it."""
+class Segment(SegmentBase):
+    """A segment that this process appends to. The writer's lock guards it.
 
-    name: SegmentName
-    """Name of the segment."""
-    path: Path
-    """Its file."""
-    descriptor: int
-    """Open for appending, locked."""
-    size: int
-    """Bytes that were appended, header included."""
-    identity: tuple[int, int]
-    """Device and inode, to notice a descriptor that the program has closed (docs/home.md 6)."""
+    Args:
+        name: name of the segment.
+        path: its file.
+        descriptor: open for appending, locked.
+        size: bytes that were appended, header included.
+        status: of the open file. Its device and inode show a descriptor that the program has closed (docs/home.md 6).
+    """
+
+    __slots__ = ("name", "path")
+
+    def __init__(self, name: SegmentName, path: Path, descriptor: int, size: int, status: os.stat_result) -> None:
+        self.name = name
+        self.path = path
+        self.descriptor = descriptor
+        self.size = size
+        self.device = status.st_dev
+        self.inode = status.st_ino
 
     def intact(self) -> bool:
         """Return whether the descriptor is still this segment, and the segment still has a name."""
@@ -156,7 +163,7 @@ class Segment:
             status = os.fstat(self.descriptor)
         except OSError:
             return False
-        return (status.st_dev, status.st_ino) == self.identity and status.st_nlink > 0
+        return self._is_same(status) and status.st_nlink > 0
 
     def lines_after(self, offset: int) -> int:
         """Count the lines from an offset on, by the file's name, because the descriptor may now be another file."""
@@ -166,11 +173,14 @@ class Segment:
             return 0
         try:
             status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) != self.identity:
+            if not self._is_same(status):
                 return 0
             return os.pread(descriptor, max(0, self.size - offset), offset).count(b"\n")
         finally:
             os.close(descriptor)
+
+    def _is_same(self, status: os.stat_result) -> bool:
+        return (status.st_dev, status.st_ino) == (self.device, self.inode)
 
     def close(self) -> None:
         """Close it finally; this releases the lock, and the keeper may adopt the lines that are not consumed."""
@@ -221,7 +231,7 @@ def _create(spool: Path, header: Header, number: int, *, sync: bool) -> Segment:
         disk.close_locked(descriptor)
         disk.remove(fresh)
         raise
-    return Segment(name, path, descriptor, len(first), (status.st_dev, status.st_ino))
+    return Segment(name, path, descriptor, len(first), status)
 
 
 def _next_order(spool: Path) -> int:
@@ -313,7 +323,7 @@ def read(descriptor: int, offset: int, *, owner_gone: bool, most: int = 64 << 10
     block = os.pread(descriptor, most, offset)
     if not block:
         return Span("end", offset, offset)
-    records, used = line.records(block)
+    records, used = line.records(block, _SPLIT)
     if records:
         return Span("records", offset, offset + used, tuple(records))
     if block[:1] == b"\n":
@@ -334,6 +344,7 @@ def read(descriptor: int, offset: int, *, owner_gone: bool, most: int = 64 << 10
     return Span("damage", offset, _after_damage(descriptor, offset))
 
 
+_SPLIT: Final = line.split_records if ACCELERATOR is None else ACCELERATOR.split_records
 _KINDS: Final[dict[bytes, Literal["header", "control"]]] = {line.HEADER: "header", line.CONTROL: "control"}
 
 

@@ -35,7 +35,7 @@ __all__ = [
 
 CLASHING: Final = frozenset({"time", "level", "logger", "exception", "stack", "pid", "seq"})
 """Names that a field cannot keep: `format.record.RESERVED_FIELDS` without `event`, which has its own rule."""
-NOT_FIELDS: Final = frozenset({*logging.makeLogRecord({}).__dict__, "message", "asctime"})
+NOT_FIELDS: Final = frozenset({*logging.LogRecord("", 0, "", 0, "", (), None).__dict__, "message", "asctime"})
 """Attributes that logging itself gives a LogRecord; all others come from `extra`."""
 _ESCAPES: Final = re.compile(r"\x1b\[[0-9;:]*[A-Za-z]")
 """Escape sequences of terminals: a program prints them to set a colour, or to move the cursor."""

@@ -47,9 +47,9 @@ class IPFSHandler(logging.Handler):
             which is then registered; `None` routes each record by its `subsystem` field, its event, its logger.
         level: records below it are ignored.
         settings: `home, kubo, token, replicas, batch, flush_timeout, durability, when_full, max_spool_bytes,
-            max_store_bytes, keep_days, retention, max_record_bytes, keeper, publish, encrypt, allow_public, redact,
-            metadata, include, default, on_drop` as `config.Settings` describes them. Defaults of the first three come
-            from `IPFS_LOGS_HOME`, `IPFS_LOGS_KUBO` and `IPFS_LOGS_TOKEN`, and recipients for `encrypt` from
+            max_store_bytes, keep_days, retention, max_record_bytes, keeper, gil, publish, encrypt, allow_public,
+            redact, metadata, include, default, on_drop` as `config.Settings` describes them. Defaults of the first
+            three come from `IPFS_LOGS_HOME`, `IPFS_LOGS_KUBO` and `IPFS_LOGS_TOKEN`, and recipients for `encrypt` from
             `IPFS_LOGS_RECIPIENTS`.
 
     Raises:

@@ -259,7 +259,14 @@ class Recorder:
                 from ipfs_log_handlers.ingest.fast_path import FastPath
 
                 required = self.chosen.required(self._settings.metadata)
-                self.fast_path = FastPath(self.prepare(), writer, self._max_prefix_bytes, required, self.origin)
+                self.fast_path = FastPath(
+                    self.prepare(),
+                    writer,
+                    self._max_prefix_bytes,
+                    required,
+                    self.origin,
+                    keeps_gil=self._settings.gil == "auto",
+                )
         return writer
 
     @property

@@ -18,12 +18,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ipfs_log_handlers.accelerator.state import WriterBase
 from ipfs_log_handlers.concurrency import clock, fork
 from ipfs_log_handlers.concurrency.clock import monotonic
 from ipfs_log_handlers.concurrency.fork import FORK_HANDLED
 from ipfs_log_handlers.concurrency.threads import NativeLock, get_ident, ownership_test
 from ipfs_log_handlers.config import Settings
-from ipfs_log_handlers.format.line import crc32
+from ipfs_log_handlers.format.line import BEFORE_JSON, crc32
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.home.segments import Segment, SegmentName
 from ipfs_log_handlers.spool.drop_reporter import DropReporter
@@ -40,7 +41,7 @@ _RETRY_S: Final = 0.02
 """Seconds between two tries of a record that waits for space with `when_full="block"`."""
 
 
-class Writer:
+class Writer(WriterBase):
     """Appends the records of one process to one subsystem of one home.
 
     `append` is for every record. The function of a call site (`ingest.call_site`) appends plain records itself, with
@@ -56,8 +57,10 @@ class Writer:
 
     __slots__ = (
         "_drop_reporter", "_home", "_on_first_record", "_power_sync", "_retried", "_retry_until", "_settings",
-        "after_append", "home_path", "incomplete", "is_inside", "lock", "reentrant", "segments", "subsystem",
+        "home_path", "incomplete", "reentrant", "subsystem",
     )  # fmt: skip
+    lock: NativeLock
+    segments: WriterSegments
 
     def __init__(
         self, home: HomeDir, subsystem: Subsystem, settings: Settings, on_first_record: Callable[[], None]
@@ -320,6 +323,29 @@ class Writer:
         if not isinstance(error, Exception):
             raise error
         return False
+
+    def handle_failed_line(
+        self, segments: WriterSegments, segment: Segment, line: bytes, seq: int, written: int, number: int
+    ) -> bool:
+        """Handle an error of the disk while the accelerator appended a line, as `handle_failure` does.
+
+        Args:
+            segments: the segments of this process.
+            segment: the segment to which the line was appended.
+            line: the whole line.
+            seq: its number.
+            written: bytes of it that were written.
+            number: the `errno`.
+
+        Returns:
+            Whether nothing more must be done for the record; otherwise it must be appended again.
+        """
+        prefix = line[BEFORE_JSON : line.rindex(b',"pid":')]
+        error = OSError(number, os.strerror(number))
+        is_taken = not self.handle_failure(prefix, segments, segment, seq, len(line), written, error)
+        while is_taken and self.reentrant:  # a signal handler logged meanwhile
+            self.put(self.reentrant.popleft())
+        return is_taken
 
     def _tries_again(self, prefix: bytes) -> bool:
         """Return whether a record is tried in a new segment: once, or with `"block"` until `flush_timeout`."""

@@ -15,6 +15,7 @@ import socket
 import time
 from typing import Final
 
+from ipfs_log_handlers.accelerator.state import WriterSegmentsBase
 from ipfs_log_handlers.concurrency import clock
 from ipfs_log_handlers.concurrency.clock import monotonic
 from ipfs_log_handlers.config import Settings
@@ -28,7 +29,7 @@ from ipfs_log_handlers.home.space import spool_bytes
 from ipfs_log_handlers.spool.dropped import DroppedRecords, drop_reason
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
-__all__ = ["REPORT_BYTES", "SEGMENT_BYTES", "WriterSegments"]
+__all__ = ["CHECK_S", "REPORT_BYTES", "SEGMENT_BYTES", "WriterSegments"]
 
 SEGMENT_BYTES: Final = 8 << 20
 """Bytes at which a segment is closed and the next one begins. Deleting one segment frees as much."""
@@ -47,7 +48,7 @@ _EXTENSION_BYTES: Final = 128 << 10
 """Bytes by which a full segment may grow when the next one cannot be made, until the next attempt."""
 _MAX_EXTENDED_BYTES: Final = segments.MAX_BYTES - (64 << 20) - REPORT_BYTES
 """Largest size of such a segment: after it, the longest record and a report of dropped records still fit."""
-_CHECK_S: Final = 0.0002
+CHECK_S: Final = 0.0002
 """Seconds after a check of the descriptor in which the next check is left out. In so short a time no program closes its
 descriptors and opens so many files that one of them gets the high number of our descriptor."""
 _HOME_CHECK_S: Final = 1.0
@@ -60,7 +61,7 @@ _WORTH_WAITING: Final = frozenset({_FULL, "ENOSPC", "EDQUOT"})
 """Reasons that end when the keeper or a person frees space; with `when_full="block"` a record waits for free space."""
 
 
-class WriterSegments:
+class WriterSegments(WriterSegmentsBase):
     """Keeps the segments of one writer in one process, and counts the `seq` of its records across all segments.
 
     Args:
@@ -70,10 +71,10 @@ class WriterSegments:
     """
 
     __slots__ = (
-        "_check_home_at", "_checked_seq", "_checked_size", "_full_size", "_home", "_home_identity", "_latest",
-        "_next_number", "_policy", "_retry_at", "_settings", "_subsystem", "_writer_id", "check_at", "current",
-        "dropped", "limit", "pid", "refusal", "refused_by", "seq",
+        "_full_size", "_home", "_home_identity", "_latest", "_next_number", "_policy", "_retry_at", "_settings",
+        "_subsystem", "_writer_id", "dropped", "refusal", "refused_by",
     )  # fmt: skip
+    current: Segment | None
 
     def __init__(self, home: HomeDir, subsystem: Subsystem, settings: Settings) -> None:
         self._home = home
@@ -98,11 +99,11 @@ class WriterSegments:
         """Time of the next check of the descriptor, by `clock.monotonic`."""
         self._home_identity: tuple[int, int] | None = None
         """Device and inode of the home in which the segment was made; `None`: unknown."""
-        self._check_home_at = 0.0
+        self.check_home_at = 0.0
         """When the directory of the home is looked at again, by `clock.monotonic`."""
-        self._checked_seq = 0
+        self.checked_seq = 0
         """Last `seq` before the last check of the descriptor."""
-        self._checked_size = 0
+        self.checked_size = 0
         """Size of the segment at the last check."""
         self._retry_at = 0.0
         """Time of the next attempt to make a segment after an error of the disk, by `clock.monotonic`."""
@@ -149,7 +150,7 @@ class WriterSegments:
         """
         if segment.intact():
             self.note_checked(segment)
-            if monotonic() < self._check_home_at or not self._home_was_replaced():
+            if monotonic() < self.check_home_at or not self._home_was_replaced():
                 return True
             self.end_current()  # what was written is in it, wherever the old home lies now
             return False
@@ -162,7 +163,7 @@ class WriterSegments:
 
         A path that leads nowhere, as after `chroot`, or that may not be looked at, says nothing.
         """
-        self._check_home_at = monotonic() + _HOME_CHECK_S
+        self.check_home_at = monotonic() + _HOME_CHECK_S
         identity = self._identity_of_home()
         return None not in (identity, self._home_identity) and identity != self._home_identity
 
@@ -175,12 +176,12 @@ class WriterSegments:
 
     def note_checked(self, segment: Segment) -> None:
         """Note that all lines so far are in the segment; with `durability="power"` the next record checks again."""
-        self.check_at = 0.0 if self._settings.durability == "power" else monotonic() + _CHECK_S
-        self._checked_seq, self._checked_size = self.seq, segment.size
+        self.check_at = 0.0 if self._settings.durability == "power" else monotonic() + CHECK_S
+        self.checked_seq, self.checked_size = self.seq, segment.size
 
     def count_lost(self, segment: Segment, last: int) -> None:
         """Count the records up to `last` that were written since the last check and are not in the segment."""
-        first = self._checked_seq + 1 + segment.lines_after(self._checked_size)
+        first = self.checked_seq + 1 + segment.lines_after(self.checked_size)
         for seq in range(first, last + 1):
             self.dropped.note(_LOST, seq)
 
@@ -267,7 +268,7 @@ class WriterSegments:
             return False
         full, self.current = self.current, segment
         self._latest = segment.name
-        self._home_identity, self._check_home_at = self._identity_of_home(), monotonic() + _HOME_CHECK_S
+        self._home_identity, self.check_home_at = self._identity_of_home(), monotonic() + _HOME_CHECK_S
         self.note_checked(segment)
         self._full_size = self._segment_bytes()
         self.limit = min(segment.size + _RESERVE_CHECK_BYTES, self._full_size)

@@ -13,10 +13,16 @@ from typing import Any
 
 import pytest
 
-from ipfs_log_handlers.ingest import call_site
+from ipfs_log_handlers.accelerator.state import PURE
+from ipfs_log_handlers.ingest import call_site, fast_path
 from ipfs_log_handlers.ingest.recorder import Recorder
 from tests.support import programs
 from tests.support.logging_home import durable, handler_of, logging_to
+
+
+@pytest.fixture(autouse=True)
+def _without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_path, "ACCELERATOR", None)
 
 
 class Colour(enum.IntEnum):
@@ -173,6 +179,18 @@ def test_an_installed_isal_computes_the_checksums(tmp_path: Path) -> None:
         for number in range(3): log.info("x", extra={"n": number})
     """
     home = tmp_path / "home"
-    ended = programs.run(home, body, env={"PYTHONPATH": ":".join([str(tmp_path), *sys.path])}).clean()
+    ended = programs.run(home, body, env={PURE: "1", "PYTHONPATH": ":".join([str(tmp_path), *sys.path])}).clean()
     assert ended.out.split().count("isal") >= 4
     assert [record["n"] for record in durable(home)] == [0, 1, 2]
+
+
+def test_a_record_with_asctime_alone_has_a_call_site_of_its_own(home: Path) -> None:
+    """A later record with as many attributes, one of them a field, keeps this field."""
+    with logging_to(home) as logger:
+        handler = handler_of(logger)
+        for number in range(2):
+            formatted = _record(1, number)
+            formatted.asctime = formatted.__dict__.pop("value") and "now"
+            handler.handle(formatted)
+            handler.handle(_record(1, number))
+    assert [record.get("value") for record in durable(home)] == [None, 0, None, 1]

@@ -159,12 +159,12 @@ class TestDescriptors:
         made = make()
         made.append(front(0))
         home.rename(tmp_path / "old")
-        made.segments.check_at = made.segments._check_home_at = 0.0
+        made.segments.check_at = made.segments.check_home_at = 0.0
         made.append(front(1))
         home.mkdir(mode=0o700)
         made.segments.check_at = 0.0
         made.append(front(2))  # looked at just before
-        made.segments.check_at = made.segments._check_home_at = 0.0
+        made.segments.check_at = made.segments.check_home_at = 0.0
         made.append(front(3))
         assert [0, 1, 2] == numbers(tmp_path / "old")
         assert [3] == numbers(home)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ipfs_log_handlers.accelerator.state import PURE
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.keeper.host import Standalone
 from ipfs_log_handlers.keeper.thread import run_keeper_now
@@ -57,7 +58,7 @@ class Ended:
 
 def environment(**more: str) -> dict[str, str]:
     """Return the environment of a program: the package of this checkout, and none of its variables set."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_LOGS_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("IPFS_LOGS_") or name == PURE}
     if "IPFS_LOGS_KNOWN_LOGS" in os.environ:  # that of this test, see conftest.py
         kept["IPFS_LOGS_KNOWN_LOGS"] = os.environ["IPFS_LOGS_KNOWN_LOGS"]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))

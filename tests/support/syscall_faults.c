@@ -3,7 +3,8 @@
    Read from the environment, at the start and at each call of faults_read():
 
      FAULTS_UNDER   the directory
-     FAULTS_DO      what happens: an errno's name, short (half of a write), kill-before, kill-after
+     FAULTS_DO      what happens: an errno's name, short (half of a write), kill-before, kill-after, stall (the call
+                    waits until the file FAULTS_GO is there, but not longer than FAULTS_STALL_MS; then it is made)
      FAULTS_AT      number of the first call that fails, counted from 1; 0: no call fails
      FAULTS_TIMES   how many calls fail from that one on; 0: all of them
      FAULTS_CALLS   names of the calls that are counted: "write,fsync"; empty: all
@@ -112,6 +113,14 @@ static int counts(const char *call) {
 
 enum { GO_ON, FAIL, SHORTEN, DIE_AFTER };
 
+static int stall(void) {
+    char go[PATH_MAX];
+    text("FAULTS_GO", go, sizeof go);
+    for (long left = number("FAULTS_STALL_MS"); left > 0 && access(go, F_OK); left--) usleep(1000);
+    unlink(go);
+    return GO_ON;
+}
+
 static int meet(const char *call) {
     if (!counts(call)) return GO_ON;
     long mine = __atomic_add_fetch(&seen, 1, __ATOMIC_SEQ_CST);
@@ -119,6 +128,7 @@ static int meet(const char *call) {
     if (!strcmp(action, "kill-before")) kill(getpid(), SIGKILL);
     if (!strcmp(action, "kill-after")) return DIE_AFTER;
     if (!strcmp(action, "short")) return SHORTEN;
+    if (!strcmp(action, "stall")) return stall();
     errno = error_of(action);
     return errno ? FAIL : GO_ON;
 }
@@ -220,6 +230,14 @@ OPEN(open64)
     }
 OPENAT(openat)
 OPENAT(openat64)
+
+/* Counted only if `calls` names it. */
+int fstat64(int descriptor, struct stat64 *status) {
+    REAL(fstat64);
+    char path[PATH_MAX];
+    if (!under_length || !*calls || !counts("fstat") || !path_of(descriptor, path)) return real(descriptor, status);
+    return meet("fstat") == FAIL ? -1 : real(descriptor, status);
+}
 
 ssize_t write(int descriptor, const void *data, size_t length) {
     REAL(write);

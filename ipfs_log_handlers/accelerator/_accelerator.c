@@ -1,0 +1,783 @@
+/* The accelerator: takes a plain LogRecord to a line in the segment in one call.
+
+   `Taker.take` does what `ingest.call_site` does in Python, and writes the same bytes. It raises nothing and decides
+   nothing: a record, a setting or a state that it does not know goes to the function of Python that it was given.
+
+   By default it keeps the GIL while it writes. A thread that gives the GIL up for a `write` of 1 µs waits 5 ms for it
+   beside a thread that computes. A `write` that takes long shows that the disk stalls; then the GIL is given up at each
+   `write` for a while, so that a stalled disk stalls no other thread more than once.
+
+   It uses the limited API of Python 3.10: one binary serves all later Pythons. */
+#define Py_LIMITED_API 0x030A0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#ifndef __linux__
+#error "the accelerator has been tried on Linux only; everywhere else the package does without it"
+#endif
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crc32.h"
+#include "json.h"
+#include "state.h"
+
+/* A `write` that takes longer, in seconds, shows that the disk stalls. */
+#define LATE_S 0.025
+/* Seconds for which the GIL is given up at each `write` after a late one; doubled by each further late one... */
+#define SHORTEST_PAUSE_S 1.0
+#define LONGEST_PAUSE_S 64.0
+/* ...that comes within so many pauses. */
+#define PAUSES_REMEMBERED 8
+/* Bytes of a line before its JSON: a checksum and a space. */
+#define PREFIX 9
+/* Stands for the process of a record that does not say it. */
+#define NO_PID (-2)
+/* Levels whose name in a line is kept. */
+#define KNOWN_LEVELS 16
+
+/* ---- the attributes of a LogRecord, in the order in which its `__init__` sets them */
+
+enum {
+    NAME, MSG, ARGS, LEVELNAME, LEVELNO, PATHNAME, FILENAME, MODULE, EXC_INFO, EXC_TEXT, STACK_INFO, LINENO, FUNCNAME,
+    CREATED, MSECS, RELATIVE_CREATED, THREAD, THREAD_NAME, PROCESS_NAME, PROCESS, TASK_NAME, ATTRIBUTES
+};
+static const char *attribute_names[ATTRIBUTES] = {
+    "name", "msg", "args", "levelname", "levelno", "pathname", "filename", "module", "exc_info", "exc_text",
+    "stack_info", "lineno", "funcName", "created", "msecs", "relativeCreated", "thread", "threadName", "processName",
+    "process", "taskName",
+};
+static PyObject *attributes[ATTRIBUTES];
+/* Pythons before 3.12 have no `taskName`. */
+static int attribute_count;
+
+static PyObject *name_emit, *name_message, *no_wait, *zero;
+
+/* ---- one taker for each handler */
+
+typedef struct {
+    PyObject *level; /* owned, so that no other object can have its address */
+    long number;
+    char json[40];
+    int size;
+} KnownLevel;
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *writer, *elsewhere, *handler_class, *emit, *filters, *record_class;
+    PyObject *modules, *tracing_module, *own_threads, *required, *level_text, *fork_handled;
+    PyObject *lock, *acquire, *release; /* of the lock that the writer had at the last record */
+    long long max_bytes;
+    double check_s, stalled_until, pause, last_late;
+    int keep_gil;
+    long long second;
+    char second_text[24];
+    KnownLevel levels[KNOWN_LEVELS];
+    int level_count;
+} Taker;
+
+static double monotonic(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/* Clear an exception of the program's code, whose record then goes the way of Python; -1 for KeyboardInterrupt and the
+   like, which the program must get. */
+static int clear_error(void)
+{
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
+/* Whether the call of a function without arguments returned something true; -1 for an error. */
+static int is_true(PyObject *function)
+{
+    Py_INCREF(function); /* during a fork it is code of Python, and another thread may replace it meanwhile */
+    PyObject *result = PyObject_CallNoArgs(function);
+    Py_DECREF(function);
+    if (!result)
+        return -1;
+    int answer = PyObject_IsTrue(result);
+    Py_DECREF(result);
+    return answer;
+}
+
+/* Whether every record must go the way of Python now: a filter, an overridden `emit`, tracing. */
+static int is_off(Taker *taker, PyObject *record)
+{
+    if ((PyObject *)Py_TYPE(record) != taker->record_class || PyList_Size(taker->filters) != 0)
+        return 1;
+    PyObject *emit = PyObject_GetAttr(taker->handler_class, name_emit);
+    if (!emit)
+        return 1;
+    Py_DECREF(emit);
+    return emit != taker->emit || PyDict_Contains(taker->modules, taker->tracing_module) != 0;
+}
+
+/* Read the attributes of a record; 0 if they are not as LogRecord makes them, or the record is not plain. */
+static int read_attributes(Taker *taker, PyObject *members, PyObject **values, Py_ssize_t *position)
+{
+    PyObject *key;
+    *position = 0;
+    for (int number = 0; number < attribute_count; number++)
+        if (!PyDict_Next(members, position, &key, &values[number]) || key != attributes[number])
+            return 0;
+    if (values[EXC_INFO] != Py_None || values[EXC_TEXT] != Py_None || values[STACK_INFO] != Py_None)
+        return 0;
+    if (!PyUnicode_CheckExact(values[NAME]) || !PyUnicode_CheckExact(values[MSG]) || !PyFloat_CheckExact(values[CREATED])
+        || !PyUnicode_CheckExact(values[LEVELNAME]) || !PyLong_CheckExact(values[LEVELNO]))
+        return 0;
+    if ((values[THREAD] != Py_None && !PyLong_CheckExact(values[THREAD]))
+        || (values[PROCESS] != Py_None && !PyLong_CheckExact(values[PROCESS])))
+        return 0;
+    return PySet_Contains(taker->own_threads, values[THREAD]) == 0;
+}
+
+static int is_simple(PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    return type == &PyUnicode_Type || type == &PyLong_Type || type == &PyFloat_Type || type == &PyBool_Type
+        || value == Py_None;
+}
+
+/* Return the message of a record, with its arguments; NULL if the way of Python must make it.
+
+   An argument whose text the program's code makes is left to Python. That code may log or query a database, and must
+   run once, also for a record that Python takes after all. */
+static PyObject *message_of(PyObject *text, PyObject *args)
+{
+    Py_ssize_t size;
+    const char *utf8 = PyUnicode_AsUTF8AndSize(text, &size);
+    if (!utf8 || (size && *utf8 == '{'))
+        return NULL;
+    if (args == Py_None || (PyTuple_CheckExact(args) && PyTuple_Size(args) == 0)) {
+        Py_INCREF(text);
+        return text;
+    }
+    if (!PyTuple_CheckExact(args))
+        return NULL;
+    for (Py_ssize_t number = PyTuple_Size(args); number--;)
+        if (!is_simple(PyTuple_GetItem(args, number)))
+            return NULL;
+    return PyUnicode_Format(text, args);
+}
+
+/* ---- the parts of a line */
+
+static int put_time(Taker *taker, Buffer *buffer, double created)
+{
+    if (!(created >= 0 && created < 253402300799.0))
+        return 0;
+    double whole = floor(created);
+    long long second = (long long)whole;
+    int micros = (int)floor((created - whole) * 1e6 + 0.5);
+    if (micros >= 1000000) {
+        micros = 0;
+        second++;
+    }
+    if (second != taker->second) {
+        time_t moment = (time_t)second;
+        struct tm tm;
+        if ((long long)moment != second || !gmtime_r(&moment, &tm))
+            return 0;
+        char text[64];
+        snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+                 tm.tm_hour, tm.tm_min, tm.tm_sec);
+        memcpy(taker->second_text, text, sizeof taker->second_text);
+        taker->second = second;
+    }
+    PUT(buffer, "{\"time\":\"");
+    put(buffer, taker->second_text, 20);
+    for (int digit = 5; digit >= 0; digit--, micros /= 10)
+        buffer->at[digit] = (char)('0' + micros % 10);
+    buffer->at += 6;
+    PUT(buffer, "Z\"");
+    return 1;
+}
+
+/* Ask Python, once for each pair of name and number, how a level stands in a line. */
+static void learn_level(Taker *taker, PyObject *level, PyObject *number, long value)
+{
+    if (taker->level_count == KNOWN_LEVELS)
+        return;
+    Py_INCREF(level);
+    PyObject *text = PyObject_CallFunctionObjArgs(taker->level_text, level, number, NULL);
+    Buffer json;
+    buffer_begin(&json);
+    if (text && PyUnicode_CheckExact(text) && put_text(&json, text) && taker->level_count < KNOWN_LEVELS) {
+        KnownLevel *known = &taker->levels[taker->level_count];
+        size_t size = (size_t)(json.at - json.base);
+        if (size <= sizeof known->json) {
+            Py_INCREF(level);
+            known->level = level;
+            known->number = value;
+            known->size = (int)size;
+            memcpy(known->json, json.base, size);
+            taker->level_count++;
+        }
+    }
+    buffer_end(&json);
+    Py_XDECREF(text);
+    Py_DECREF(level);
+}
+
+/* Write the name of a level. The first record of a level is left to Python: other threads may change it meanwhile. */
+static int put_level(Taker *taker, Buffer *buffer, PyObject *level, PyObject *number)
+{
+    int overflow;
+    long value = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow)
+        return 0;
+    PUT(buffer, ",\"level\":");
+    for (KnownLevel *known = taker->levels; known < taker->levels + taker->level_count; known++)
+        if (known->level == level && known->number == value) {
+            put(buffer, known->json, (size_t)known->size);
+            return 1;
+        }
+    for (KnownLevel *known = taker->levels; known < taker->levels + taker->level_count; known++)
+        if (known->number == value && PyUnicode_Compare(known->level, level) == 0) {
+            put(buffer, known->json, (size_t)known->size);
+            return 1; /* a formatter of another handler makes the same coloured name for each record */
+        }
+    learn_level(taker, level, number, value);
+    return 0;
+}
+
+/* Whether a record has all fields that its event requires. */
+static int is_complete(Taker *taker, PyObject *members, PyObject *event, int has_message)
+{
+    if (PyDict_Size(taker->required) == 0)
+        return 1;
+    PyObject *names = PyDict_GetItemWithError(taker->required, event);
+    if (!names)
+        return !PyErr_Occurred();
+    if (!PyTuple_CheckExact(names))
+        return 0;
+    for (Py_ssize_t number = PyTuple_Size(names); number--;) {
+        PyObject *name = PyTuple_GetItem(names, number);
+        int is_message = PyUnicode_Compare(name, name_message) == 0;
+        if (is_message ? !has_message : PyDict_Contains(members, name) != 1)
+            return 0;
+    }
+    return 1;
+}
+
+/* Write the JSON of a record up to, and without, `pid` and `seq`; 0 if the way of Python must take the record.
+
+   `*own_event` is the field `event`, if the caller knows that there is one. If this function finds it, it sets
+   `*own_event` and returns 0: the event stands before the fields, so the caller begins again. */
+static int put_record(Taker *taker, Buffer *buffer, PyObject *members, PyObject **values, Py_ssize_t position,
+                      PyObject *message, PyObject **own_event)
+{
+    PyObject *key, *value, *event = *own_event ? *own_event : message;
+    KeyKind kind;
+    buffer->at = buffer->base + PREFIX;
+    buffer->has_escape = 0;
+    if (!put_time(taker, buffer, PyFloat_AsDouble(values[CREATED])))
+        return 0;
+    if (!put_level(taker, buffer, values[LEVELNAME], values[LEVELNO]))
+        return 0;
+    PUT(buffer, ",\"logger\":");
+    if (!put_value(buffer, values[NAME], 0) || buffer->has_escape)
+        return 0;
+    PUT(buffer, ",\"event\":");
+    if (!put_value(buffer, event, 0))
+        return 0;
+    while (PyDict_Next(members, &position, &key, &value)) {
+        Py_ssize_t start = buffer->at - buffer->base;
+        *buffer->at++ = ',';
+        if (!put_key(buffer, key, &kind) || kind == REFUSED)
+            return 0;
+        if (kind == FIELD) {
+            if (!put_value(buffer, value, 0))
+                return 0;
+            continue;
+        }
+        buffer->at = buffer->base + start;
+        if (kind == LEFT_OUT && values[ARGS] == Py_None)
+            return 0; /* a QueueHandler may have put a traceback into the message */
+        if (kind == EVENT && !*own_event) {
+            *own_event = value;
+            return 0;
+        }
+    }
+    if (*own_event) {
+        PUT(buffer, ",\"message\":");
+        if (!put_value(buffer, message, 0))
+            return 0;
+    }
+    return is_complete(taker, members, event, *own_event != NULL);
+}
+
+/* Write the JSON of a record whose event is its message or its field `event`; 0 for one left to Python. */
+static int put_plain(Taker *taker, Buffer *buffer, PyObject *members, PyObject **values, Py_ssize_t position,
+                     PyObject *message)
+{
+    PyObject *own_event = NULL;
+    if (put_record(taker, buffer, members, values, position, message, &own_event))
+        return 1;
+    if (!own_event || !PyUnicode_CheckExact(own_event) || PyUnicode_Compare(own_event, message) == 0)
+        return 0;
+    return put_record(taker, buffer, members, values, position, message, &own_event);
+}
+
+/* ---- the append */
+
+/* Use the lock that the writer has now; after a fork it is another one. */
+static int use_lock(Taker *taker, Writer *writer)
+{
+    if (taker->lock == writer->lock)
+        return 1;
+    PyObject *lock = writer->lock, *acquire, *release;
+    if (!lock)
+        return 0;
+    acquire = PyObject_GetAttrString(lock, "acquire");
+    release = PyObject_GetAttrString(lock, "release");
+    if (!acquire || !release) {
+        Py_XDECREF(acquire);
+        Py_XDECREF(release);
+        return 0;
+    }
+    PyObject *before[] = {taker->lock, taker->acquire, taker->release};
+    Py_INCREF(lock);
+    taker->lock = lock;
+    taker->acquire = acquire;
+    taker->release = release;
+    for (int number = 0; number < 3; number++)
+        Py_XDECREF(before[number]);
+    return 1;
+}
+
+/* Whether the GIL is kept at a call of the system that began at this moment: not while the disk stalls. */
+static int keeps_gil(Taker *taker, double began)
+{
+    return taker->keep_gil && began >= taker->stalled_until;
+}
+
+static int look(Taker *taker, int descriptor, struct stat *status, double began)
+{
+    if (keeps_gil(taker, began))
+        return fstat(descriptor, status);
+    int failed;
+    Py_BEGIN_ALLOW_THREADS
+    failed = fstat(descriptor, status);
+    Py_END_ALLOW_THREADS
+    return failed;
+}
+
+/* Whether the segment is still ours, checked as seldom as `WriterSegments.is_ours` does; 0 where that must look. */
+static int is_ours(Taker *taker, Segments *segments, Segment *segment, double now)
+{
+    if (now < segments->check_at)
+        return 1;
+    struct stat status;
+    if (now >= segments->check_home_at || look(taker, segment->descriptor, &status, now) != 0)
+        return 0;
+    if (status.st_dev != segment->device || status.st_ino != segment->inode || status.st_nlink == 0)
+        return 0;
+    segments->check_at = now + taker->check_s;
+    segments->checked_seq = segments->seq;
+    segments->checked_size = segment->size;
+    return 1;
+}
+
+/* Note how long a `write` took: after a late one, give the GIL up for a while. */
+static void note_duration(Taker *taker, double began, double ended)
+{
+    if (ended - began < LATE_S)
+        return;
+    int again = ended - taker->last_late < taker->pause * PAUSES_REMEMBERED;
+    taker->pause = !again ? SHORTEST_PAUSE_S : fmin(taker->pause * 2, LONGEST_PAUSE_S);
+    taker->last_late = ended;
+    taker->stalled_until = ended + taker->pause;
+}
+
+/* Write a line, with the GIL kept unless the disk stalls. */
+static ssize_t write_line(Taker *taker, int descriptor, const char *line, size_t size, double began)
+{
+    ssize_t written;
+    double ended;
+    int error;
+    if (keeps_gil(taker, began)) {
+        written = write(descriptor, line, size);
+        error = errno;
+        ended = monotonic();
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        written = write(descriptor, line, size);
+        error = errno;
+        ended = monotonic();
+        Py_END_ALLOW_THREADS
+    }
+    note_duration(taker, began, ended);
+    errno = error;
+    return written;
+}
+
+/* Append a record to a segment that has room. 1: done; 0: the way of Python must take it; -1: an exception. */
+static int append_to(Taker *taker, Writer *writer, Segments *segments, Segment *segment, Buffer *buffer)
+{
+    double now = monotonic();
+    if (!is_ours(taker, segments, segment, now))
+        return 0;
+    long long seq = segments->seq + 1;
+    PUT(buffer, ",\"pid\":");
+    buffer->at = put_digits(buffer->at, (unsigned long long)segments->pid);
+    PUT(buffer, ",\"seq\":");
+    buffer->at = put_digits(buffer->at, (unsigned long long)seq);
+    *buffer->at++ = '}';
+    size_t json_size = (size_t)(buffer->at - buffer->base) - PREFIX, size = json_size + PREFIX + 1;
+    if ((long long)json_size > taker->max_bytes)
+        return 0;
+    put_crc32(buffer->base, crc32_of((unsigned char *)buffer->base + PREFIX, json_size));
+    buffer->base[PREFIX - 1] = ' ';
+    *buffer->at = '\n';
+    segments->seq = seq;
+    ssize_t written = write_line(taker, segment->descriptor, buffer->base, size, now);
+    int done = written == (ssize_t)size;
+    if (written > 0)
+        segment->size += written;
+    if (!done) {
+        int error = written < 0 ? errno : ENOSPC;
+        if (error == EINTR) { /* nothing was written; Python lets the handlers of signals run, and writes */
+            segments->seq = seq - 1;
+            return 0;
+        }
+        PyObject *is_taken = PyObject_CallMethod((PyObject *)writer, "handle_failed_line", "OOy#Lni", segments, segment,
+                                                 buffer->base, (Py_ssize_t)size, seq, written < 0 ? 0 : written, error);
+        done = is_taken ? PyObject_IsTrue(is_taken) : -1;
+        Py_XDECREF(is_taken);
+    }
+    return done;
+}
+
+/* Append a record under the lock. 1: done; 0: the way of Python must take it; -1: an exception for the program. */
+static int append_locked(Taker *taker, Writer *writer, Buffer *buffer, long long pid)
+{
+    Segments *segments = (Segments *)writer->segments;
+    if (!segments || !PyObject_TypeCheck((PyObject *)segments, segments_type) || writer->after_append != Py_None)
+        return 0;
+    Segment *segment = (Segment *)segments->current;
+    if (!segment || !PyObject_TypeCheck((PyObject *)segment, segment_type) || segment->size >= segments->limit)
+        return 0;
+    if (pid != NO_PID && pid != segments->pid)
+        return 0; /* the record of another process, through a queue */
+    Py_INCREF(segments);
+    Py_INCREF(segment);
+    int done = append_to(taker, writer, segments, segment, buffer);
+    Py_DECREF(segment);
+    Py_DECREF(segments);
+    return done;
+}
+
+/* Append a record as `Writer.append` does, except that it never waits for the lock. */
+static int append(Taker *taker, Buffer *buffer, long long pid)
+{
+    Writer *writer = (Writer *)taker->writer;
+    PyObject *handled = PyObject_GetItem(taker->fork_handled, zero);
+    if (!handled)
+        return 0;
+    int is_handled = PyObject_IsTrue(handled);
+    Py_DECREF(handled);
+    if (is_handled != 1 || !writer->is_inside || is_true(writer->is_inside) != 0 || !use_lock(taker, writer))
+        return 0;
+    PyObject *release = taker->release, *acquired = PyObject_Call(taker->acquire, no_wait, NULL);
+    if (!acquired)
+        return 0;
+    int has_lock = PyObject_IsTrue(acquired);
+    Py_DECREF(acquired);
+    if (has_lock != 1)
+        return 0;
+    Py_INCREF(release);
+    int done = append_locked(taker, writer, buffer, pid);
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *released = PyObject_CallNoArgs(release);
+    Py_XDECREF(released);
+    Py_DECREF(release);
+    if (!released)
+        PyErr_Clear();
+    PyErr_Restore(type, value, trace);
+    return done;
+}
+
+/* Take a record: 1: done; 0: the way of Python must take it; -1: an exception for the program. */
+static int try_record(Taker *taker, PyObject *record)
+{
+    PyObject *values[ATTRIBUTES], *message, *members;
+    Py_ssize_t position;
+    int done = 0;
+    if (is_off(taker, record))
+        return clear_error();
+    members = PyObject_GenericGetDict(record, NULL);
+    if (!members)
+        return clear_error();
+    if (!read_attributes(taker, members, values, &position)
+        || !(message = message_of(values[MSG], values[ARGS]))) {
+        Py_DECREF(members);
+        return clear_error();
+    }
+    Buffer buffer;
+    buffer_begin(&buffer);
+    if (put_plain(taker, &buffer, members, values, position, message)) {
+        int overflow;
+        long long pid = values[PROCESS] == Py_None ? NO_PID : PyLong_AsLongLongAndOverflow(values[PROCESS], &overflow);
+        if (pid > 0 || values[PROCESS] == Py_None)
+            done = append(taker, &buffer, pid);
+    }
+    buffer_end(&buffer);
+    Py_DECREF(message);
+    Py_DECREF(members);
+    return done > 0 ? 1 : done < 0 ? -1 : clear_error();
+}
+
+static PyObject *taker_take(PyObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names)
+{
+    Taker *taker = (Taker *)self;
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    if (count + named != 1 || (named && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "record") != 0)) {
+        PyErr_SetString(PyExc_TypeError, "handle() takes one argument, the record");
+        return NULL;
+    }
+    PyObject *record = arguments[0];
+    int done = taker->writer ? try_record(taker, record) : 0;
+    if (done < 0)
+        return NULL;
+    if (!done && taker->elsewhere)
+        return PyObject_CallFunctionObjArgs(taker->elsewhere, record, NULL);
+    Py_INCREF(record); /* also after the interpreter has cleared this object at its end */
+    return record;
+}
+
+static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
+{
+    static char *names[] = {
+        "writer", "elsewhere", "handler_class", "filters", "record_class", "modules", "tracing_module", "own_threads",
+        "required", "level_text", "fork_handled", "max_bytes", "check_s", "keep_gil", NULL,
+    };
+    Taker *taker = (Taker *)self;
+    PyObject *given[11];
+    long long max_bytes;
+    double check_s;
+    int keep_gil;
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OOO!OO!UO!O!OOLdp", names, writer_type, &given[0], &given[1],
+                                     &given[2], &PyList_Type, &given[3], &given[4], &PyDict_Type, &given[5], &given[6],
+                                     &PySet_Type, &given[7], &PyDict_Type, &given[8], &given[9], &given[10], &max_bytes,
+                                     &check_s, &keep_gil))
+        return -1;
+    if (taker->writer) {
+        PyErr_SetString(PyExc_TypeError, "a Taker is set up once");
+        return -1;
+    }
+    PyObject *emit = PyObject_GetAttr(given[2], name_emit);
+    if (!emit)
+        return -1;
+    for (int number = 0; number < 11; number++)
+        Py_INCREF(given[number]);
+    taker->writer = given[0];
+    taker->elsewhere = given[1];
+    taker->handler_class = given[2];
+    taker->emit = emit;
+    taker->filters = given[3];
+    taker->record_class = given[4];
+    taker->modules = given[5];
+    taker->tracing_module = given[6];
+    taker->own_threads = given[7];
+    taker->required = given[8];
+    taker->level_text = given[9];
+    taker->fork_handled = given[10];
+    taker->max_bytes = max_bytes;
+    taker->check_s = check_s;
+    taker->keep_gil = keep_gil;
+    taker->pause = SHORTEST_PAUSE_S;
+    taker->last_late = -1e18;
+    taker->second = -1;
+    return 0;
+}
+
+/* The objects that a taker owns, beside the names of levels. */
+#define OWNED(taker) \
+    {&(taker)->writer, &(taker)->elsewhere, &(taker)->handler_class, &(taker)->emit, &(taker)->filters, \
+     &(taker)->record_class, &(taker)->modules, &(taker)->tracing_module, &(taker)->own_threads, &(taker)->required, \
+     &(taker)->level_text, &(taker)->fork_handled, &(taker)->lock, &(taker)->acquire, &(taker)->release}
+
+static int taker_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Taker *taker = (Taker *)self;
+    PyObject **owned[] = OWNED(taker);
+    Py_VISIT(Py_TYPE(self));
+    for (size_t number = 0; number < sizeof owned / sizeof *owned; number++)
+        Py_VISIT(*owned[number]);
+    return 0;
+}
+
+static int taker_clear(PyObject *self)
+{
+    Taker *taker = (Taker *)self;
+    PyObject **owned[] = OWNED(taker);
+    for (size_t number = 0; number < sizeof owned / sizeof *owned; number++)
+        Py_CLEAR(*owned[number]);
+    while (taker->level_count) {
+        PyObject *level = taker->levels[--taker->level_count].level;
+        Py_DECREF(level);
+    }
+    return 0;
+}
+
+static void taker_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    taker_clear(self);
+    free_instance(self);
+}
+
+static PyMethodDef taker_methods[] = {
+    {"take", (PyCFunction)(void (*)(void))taker_take, METH_FASTCALL | METH_KEYWORDS,
+     "take($self, /, record)\n--\n\nMake a LogRecord durable, and return what `Handler.handle` returns."},
+    {NULL, NULL, 0, NULL},
+};
+static PyType_Slot taker_slots[] = {
+    {Py_tp_doc, "Takes the plain records of one handler; see `ingest.fast_path`."},
+    {Py_tp_init, taker_init},
+    {Py_tp_traverse, taker_traverse},
+    {Py_tp_clear, taker_clear},
+    {Py_tp_dealloc, taker_dealloc},
+    {Py_tp_methods, taker_methods},
+    {Py_tp_new, PyType_GenericNew},
+    {0, NULL},
+};
+static PyType_Spec taker_spec = {
+    "ipfs_log_handlers.accelerator._accelerator.Taker", sizeof(Taker), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    taker_slots,
+};
+
+/* ---- for the keeper */
+
+/* Split off the valid record lines at the start of a block, as `format.line` does. */
+static PyObject *split_records(PyObject *module, PyObject *block)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(block, &bytes, &size) < 0)
+        return NULL;
+    PyObject *jsons = PyList_New(0);
+    if (!jsons)
+        return NULL;
+    const char *line = bytes, *end = bytes + size;
+    while (line < end) {
+        const char *stop = memchr(line, '\n', (size_t)(end - line));
+        if (!stop || stop - line < PREFIX + 2 || line[8] != ' ' || line[9] != '{' || stop[-1] != '}')
+            break;
+        size_t json_size = (size_t)(stop - line) - PREFIX;
+        char checksum[8];
+        put_crc32(checksum, crc32_of((const unsigned char *)line + PREFIX, json_size));
+        if (memcmp(checksum, line, 8) != 0)
+            break;
+        PyObject *json = PyBytes_FromStringAndSize(line + PREFIX, (Py_ssize_t)json_size);
+        if (!json || PyList_Append(jsons, json) < 0) {
+            Py_XDECREF(json);
+            Py_DECREF(jsons);
+            return NULL;
+        }
+        Py_DECREF(json);
+        line = stop + 1;
+    }
+    return Py_BuildValue("(Nn)", jsons, (Py_ssize_t)(line - bytes));
+}
+
+/* Return the JSON of a value, or None for a value that is left to Python: for tests. */
+static PyObject *encode(PyObject *module, PyObject *value)
+{
+    Buffer buffer;
+    buffer_begin(&buffer);
+    PyObject *json = NULL;
+    if (put_value(&buffer, value, 0))
+        json = PyBytes_FromStringAndSize(buffer.base, buffer.at - buffer.base);
+    else {
+        Py_INCREF(Py_None);
+        json = Py_None;
+    }
+    buffer_end(&buffer);
+    return json;
+}
+
+/* ---- the module */
+
+static PyMethodDef functions[] = {
+    {"encode", encode, METH_O, "Return the JSON of a plain value; None for any other value."},
+    {"split_records", split_records, METH_O, "Split off the valid record lines at the start of a block."},
+    {NULL, NULL, 0, NULL},
+};
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_accelerator", "Take plain records in C.", -1, functions, NULL, NULL, NULL, NULL,
+};
+
+/* Learn the attributes of a LogRecord of this Python. */
+static int learn_attributes(void)
+{
+    PyObject *logging = PyImport_ImportModule("logging");
+    PyObject *record = logging ? PyObject_CallMethod(logging, "LogRecord", "sisis()O", "", 0, "", 0, "", Py_None) : NULL;
+    PyObject *members = record ? PyObject_GenericGetDict(record, NULL) : NULL;
+    Py_XDECREF(record);
+    Py_XDECREF(logging);
+    if (!members)
+        return 0;
+    PyObject *key, *value;
+    Py_ssize_t position = 0;
+    int known = 1;
+    for (int number = 0; number < ATTRIBUTES; number++)
+        if (!(attributes[number] = PyUnicode_InternFromString(attribute_names[number])))
+            known = 0;
+    for (attribute_count = 0; known && PyDict_Next(members, &position, &key, &value); attribute_count++)
+        known = attribute_count < ATTRIBUTES && key == attributes[attribute_count];
+    Py_DECREF(members);
+    if ((!known || attribute_count < TASK_NAME) && !PyErr_Occurred())
+        PyErr_SetString(PyExc_ImportError, "a LogRecord of this Python has other attributes");
+    return !PyErr_Occurred();
+}
+
+static PyTypeObject *add_type(PyObject *module, const char *name, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+    if (!type)
+        return NULL;
+    Py_INCREF(type);
+    if (PyModule_AddObject(module, name, type) < 0) {
+        Py_DECREF(type);
+        Py_DECREF(type);
+        return NULL;
+    }
+    return (PyTypeObject *)type;
+}
+
+PyMODINIT_FUNC PyInit__accelerator(void)
+{
+    crc32_begin();
+    json_begin();
+    name_emit = PyUnicode_InternFromString("emit");
+    name_message = PyUnicode_InternFromString("message");
+    zero = PyLong_FromLong(0);
+    no_wait = Py_BuildValue("(O)", Py_False);
+    if (!name_emit || !name_message || !zero || !no_wait || !learn_attributes())
+        return NULL;
+    PyObject *module = PyModule_Create(&definition);
+    if (!module)
+        return NULL;
+    segment_type = add_type(module, "SegmentBase", &segment_spec);
+    segments_type = add_type(module, "WriterSegmentsBase", &segments_spec);
+    writer_type = add_type(module, "WriterBase", &writer_spec);
+    if (!segment_type || !segments_type || !writer_type || !add_type(module, "Taker", &taker_spec)) {
+        Py_DECREF(module);
+        return NULL;
+    }
+    return module;
+}
