@@ -114,3 +114,11 @@ def kubo_daemon(kubo_binary: Path) -> Iterator[Callable[..., Daemon]]:
     yield make
     for daemon in made:
         daemon.remove()
+
+
+@pytest.fixture
+def _python_takes_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the accelerator: the test replaces functions of Python, such as `os.write`, which it does not call."""
+    from ipfs_log_handlers.ingest import fast_path
+
+    monkeypatch.setattr(fast_path, "ACCELERATOR", None)

@@ -34,6 +34,9 @@
 #define LONGEST_PAUSE_S 64.0
 /* ...that comes within so many pauses. */
 #define PAUSES_REMEMBERED 8
+/* Nanoseconds between two tries to take the lock, and seconds after which Python waits for it. */
+#define LOCK_PAUSE_NS 50000
+#define LOCK_PATIENCE_S 0.1
 /* Bytes of a line before its JSON: a checksum and a space. */
 #define PREFIX 9
 /* Stands for the process of a record that does not say it. */
@@ -70,9 +73,9 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *writer, *elsewhere, *handler_class, *emit, *filters, *record_class;
-    PyObject *modules, *tracing_module, *own_threads, *required, *level_text, *fork_handled;
+    PyObject *modules, *tracing_module, *own_threads, *required, *level_text, *fork_handled, *reserve, *with_trace;
     PyObject *lock, *acquire, *release; /* of the lock that the writer had at the last record */
-    long long max_bytes;
+    long long max_bytes, limit_step;
     double check_s, stalled_until, pause, last_late;
     int keep_gil;
     long long second;
@@ -111,7 +114,7 @@ static int is_true(PyObject *function)
     return answer;
 }
 
-/* Whether every record must go the way of Python now: a filter, an overridden `emit`, tracing. */
+/* Whether every record must go the way of Python now: a filter, an overridden `emit`. */
 static int is_off(Taker *taker, PyObject *record)
 {
     if ((PyObject *)Py_TYPE(record) != taker->record_class || PyList_Size(taker->filters) != 0)
@@ -120,7 +123,21 @@ static int is_off(Taker *taker, PyObject *record)
     if (!emit)
         return 1;
     Py_DECREF(emit);
-    return emit != taker->emit || PyDict_Contains(taker->modules, taker->tracing_module) != 0;
+    return emit != taker->emit;
+}
+
+/* Return the attributes of a record; of a program with OpenTelemetry, those that `ingest.tracing` makes of them. */
+static PyObject *members_of(Taker *taker, PyObject *record)
+{
+    PyObject *members = PyObject_GenericGetDict(record, NULL);
+    int traces = members ? PyDict_Contains(taker->modules, taker->tracing_module) : 0;
+    if (!traces)
+        return members;
+    PyObject *traced = traces > 0 ? PyObject_CallFunctionObjArgs(taker->with_trace, members, NULL) : NULL;
+    Py_DECREF(members);
+    if (traced && !PyDict_CheckExact(traced))
+        Py_CLEAR(traced);
+    return traced;
 }
 
 /* Read the attributes of a record; 0 if they are not as LogRecord makes them, or the record is not plain. */
@@ -363,24 +380,38 @@ static int keeps_gil(Taker *taker, double began)
     return taker->keep_gil && began >= taker->stalled_until;
 }
 
-static int look(Taker *taker, int descriptor, struct stat *status, double began)
+/* Get the status of an open file, or of the file at a path. */
+static int look(Taker *taker, const char *path, int descriptor, struct stat *status, double began)
 {
     if (keeps_gil(taker, began))
-        return fstat(descriptor, status);
+        return path ? stat(path, status) : fstat(descriptor, status);
     int failed;
     Py_BEGIN_ALLOW_THREADS
-    failed = fstat(descriptor, status);
+    failed = path ? stat(path, status) : fstat(descriptor, status);
     Py_END_ALLOW_THREADS
     return failed;
 }
 
-/* Whether the segment is still ours, checked as seldom as `WriterSegments.is_ours` does; 0 where that must look. */
+/* Move the limit of a segment that has reached it, as `WriterSegments.may_grow` does. */
+static int may_grow(Taker *taker, Segments *segments, Segment *segment, double now)
+{
+    struct stat status;
+    if (segment->size >= segments->full_size
+        || (look(taker, PyBytes_AsString(taker->reserve), -1, &status, now) == 0 && S_ISREG(status.st_mode)
+            && status.st_size == 0))
+        return 0;
+    long long limit = segment->size + taker->limit_step;
+    segments->limit = limit < segments->full_size ? limit : segments->full_size;
+    return 1;
+}
+
+/* Whether the segment is still ours, checked as seldom as `WriterSegments.is_ours` does, which looks at the home, too. */
 static int is_ours(Taker *taker, Segments *segments, Segment *segment, double now)
 {
     if (now < segments->check_at)
         return 1;
     struct stat status;
-    if (now >= segments->check_home_at || look(taker, segment->descriptor, &status, now) != 0)
+    if (now >= segments->check_home_at || look(taker, NULL, segment->descriptor, &status, now) != 0)
         return 0;
     if (status.st_dev != segment->device || status.st_ino != segment->inode || status.st_nlink == 0)
         return 0;
@@ -427,6 +458,8 @@ static ssize_t write_line(Taker *taker, int descriptor, const char *line, size_t
 static int append_to(Taker *taker, Writer *writer, Segments *segments, Segment *segment, Buffer *buffer)
 {
     double now = monotonic();
+    if (segment->size >= segments->limit && !may_grow(taker, segments, segment, now))
+        return 0;
     if (!is_ours(taker, segments, segment, now))
         return 0;
     long long seq = segments->seq + 1;
@@ -467,7 +500,7 @@ static int append_locked(Taker *taker, Writer *writer, Buffer *buffer, long long
     if (!segments || !PyObject_TypeCheck((PyObject *)segments, segments_type) || writer->after_append != Py_None)
         return 0;
     Segment *segment = (Segment *)segments->current;
-    if (!segment || !PyObject_TypeCheck((PyObject *)segment, segment_type) || segment->size >= segments->limit)
+    if (!segment || !PyObject_TypeCheck((PyObject *)segment, segment_type))
         return 0;
     if (pid != NO_PID && pid != segments->pid)
         return 0; /* the record of another process, through a queue */
@@ -479,7 +512,33 @@ static int append_locked(Taker *taker, Writer *writer, Buffer *buffer, long long
     return done;
 }
 
-/* Append a record as `Writer.append` does, except that it never waits for the lock. */
+/* Take the lock, without ever waiting for the GIL while it is held. 1: it is held; 0: left to Python; -1: an exception.
+
+   A thread that waits inside the lock for the GIL makes the next thread find the lock held, give the GIL up, and wait
+   inside the lock, too: all threads would go on like this. So a held lock is tried again, and not waited for. */
+static int take_lock(Taker *taker, PyObject *acquire)
+{
+    static const struct timespec pause = {0, LOCK_PAUSE_NS};
+    for (double until = 0, now = 0; now <= until; now = monotonic()) {
+        PyObject *acquired = PyObject_Call(acquire, no_wait, NULL);
+        if (!acquired)
+            return -1;
+        int has_lock = PyObject_IsTrue(acquired);
+        Py_DECREF(acquired);
+        if (has_lock)
+            return 1;
+        Py_BEGIN_ALLOW_THREADS
+        nanosleep(&pause, NULL);
+        Py_END_ALLOW_THREADS
+        if (PyErr_CheckSignals() < 0)
+            return -1;
+        if (!until)
+            until = monotonic() + LOCK_PATIENCE_S;
+    }
+    return 0;
+}
+
+/* Append a record as `Writer.append` does. */
 static int append(Taker *taker, Buffer *buffer, long long pid)
 {
     Writer *writer = (Writer *)taker->writer;
@@ -490,23 +549,22 @@ static int append(Taker *taker, Buffer *buffer, long long pid)
     Py_DECREF(handled);
     if (is_handled != 1 || !writer->is_inside || is_true(writer->is_inside) != 0 || !use_lock(taker, writer))
         return 0;
-    PyObject *release = taker->release, *acquired = PyObject_Call(taker->acquire, no_wait, NULL);
-    if (!acquired)
-        return 0;
-    int has_lock = PyObject_IsTrue(acquired);
-    Py_DECREF(acquired);
-    if (has_lock != 1)
-        return 0;
+    PyObject *acquire = taker->acquire, *release = taker->release;
+    Py_INCREF(acquire); /* a signal handler may run meanwhile, and fork: then the writer has another lock */
     Py_INCREF(release);
-    int done = append_locked(taker, writer, buffer, pid);
-    PyObject *type, *value, *trace;
-    PyErr_Fetch(&type, &value, &trace);
-    PyObject *released = PyObject_CallNoArgs(release);
-    Py_XDECREF(released);
+    int done = take_lock(taker, acquire);
+    if (done > 0) {
+        PyObject *type, *value, *trace;
+        done = taker->lock == writer->lock ? append_locked(taker, writer, buffer, pid) : 0;
+        PyErr_Fetch(&type, &value, &trace);
+        PyObject *released = PyObject_CallNoArgs(release);
+        Py_XDECREF(released);
+        if (!released)
+            PyErr_Clear();
+        PyErr_Restore(type, value, trace);
+    }
+    Py_DECREF(acquire);
     Py_DECREF(release);
-    if (!released)
-        PyErr_Clear();
-    PyErr_Restore(type, value, trace);
     return done;
 }
 
@@ -518,7 +576,7 @@ static int try_record(Taker *taker, PyObject *record)
     int done = 0;
     if (is_off(taker, record))
         return clear_error();
-    members = PyObject_GenericGetDict(record, NULL);
+    members = members_of(taker, record);
     if (!members)
         return clear_error();
     if (!read_attributes(taker, members, values, &position)
@@ -562,17 +620,17 @@ static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {
         "writer", "elsewhere", "handler_class", "filters", "record_class", "modules", "tracing_module", "own_threads",
-        "required", "level_text", "fork_handled", "max_bytes", "check_s", "keep_gil", NULL,
+        "required", "level_text", "fork_handled", "reserve", "with_trace", "limit_step", "max_bytes", "check_s", "keep_gil", NULL,
     };
     Taker *taker = (Taker *)self;
-    PyObject *given[11];
-    long long max_bytes;
+    PyObject *given[13];
+    long long max_bytes, limit_step;
     double check_s;
     int keep_gil;
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OOO!OO!UO!O!OOLdp", names, writer_type, &given[0], &given[1],
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "O!OOO!OO!UO!O!OOSOLLdp", names, writer_type, &given[0], &given[1],
                                      &given[2], &PyList_Type, &given[3], &given[4], &PyDict_Type, &given[5], &given[6],
-                                     &PySet_Type, &given[7], &PyDict_Type, &given[8], &given[9], &given[10], &max_bytes,
-                                     &check_s, &keep_gil))
+                                     &PySet_Type, &given[7], &PyDict_Type, &given[8], &given[9], &given[10], &given[11],
+                                     &given[12], &limit_step, &max_bytes, &check_s, &keep_gil))
         return -1;
     if (taker->writer) {
         PyErr_SetString(PyExc_TypeError, "a Taker is set up once");
@@ -581,7 +639,7 @@ static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
     PyObject *emit = PyObject_GetAttr(given[2], name_emit);
     if (!emit)
         return -1;
-    for (int number = 0; number < 11; number++)
+    for (int number = 0; number < 13; number++)
         Py_INCREF(given[number]);
     taker->writer = given[0];
     taker->elsewhere = given[1];
@@ -595,6 +653,9 @@ static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
     taker->required = given[8];
     taker->level_text = given[9];
     taker->fork_handled = given[10];
+    taker->reserve = given[11];
+    taker->with_trace = given[12];
+    taker->limit_step = limit_step;
     taker->max_bytes = max_bytes;
     taker->check_s = check_s;
     taker->keep_gil = keep_gil;
@@ -608,7 +669,7 @@ static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
 #define OWNED(taker) \
     {&(taker)->writer, &(taker)->elsewhere, &(taker)->handler_class, &(taker)->emit, &(taker)->filters, \
      &(taker)->record_class, &(taker)->modules, &(taker)->tracing_module, &(taker)->own_threads, &(taker)->required, \
-     &(taker)->level_text, &(taker)->fork_handled, &(taker)->lock, &(taker)->acquire, &(taker)->release}
+     &(taker)->level_text, &(taker)->fork_handled, &(taker)->reserve, &(taker)->with_trace, &(taker)->lock, &(taker)->acquire, &(taker)->release}
 
 static int taker_traverse(PyObject *self, visitproc visit, void *arg)
 {

@@ -17,7 +17,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *current;
-    long long seq, pid, limit, checked_seq, checked_size;
+    long long seq, pid, limit, full_size, checked_seq, checked_size;
     double check_at, check_home_at;
 } Segments;
 
@@ -81,6 +81,7 @@ static PyMemberDef segments_members[] = {
     {"seq", T_LONGLONG, offsetof(Segments, seq), 0, NULL},
     {"pid", T_LONGLONG, offsetof(Segments, pid), 0, NULL},
     {"limit", T_LONGLONG, offsetof(Segments, limit), 0, NULL},
+    {"full_size", T_LONGLONG, offsetof(Segments, full_size), 0, NULL},
     {"check_at", T_DOUBLE, offsetof(Segments, check_at), 0, NULL},
     {"check_home_at", T_DOUBLE, offsetof(Segments, check_home_at), 0, NULL},
     {"checked_seq", T_LONGLONG, offsetof(Segments, checked_seq), 0, NULL},

@@ -51,11 +51,22 @@ class SegmentBase:
 class WriterSegmentsBase:
     """The members of `spool.writer_segments.WriterSegments` that the accelerator uses."""
 
-    __slots__ = ("check_at", "check_home_at", "checked_seq", "checked_size", "current", "limit", "pid", "seq")
+    __slots__ = (
+        "check_at",
+        "check_home_at",
+        "checked_seq",
+        "checked_size",
+        "current",
+        "full_size",
+        "limit",
+        "pid",
+        "seq",
+    )
     current: Any
     seq: int
     pid: int
     limit: int
+    full_size: int
     check_at: float
     check_home_at: float
     checked_seq: int

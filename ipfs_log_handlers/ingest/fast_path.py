@@ -9,6 +9,7 @@ slow path, `IPFSHandler.emit`.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +22,7 @@ from ipfs_log_handlers.ingest.origin import Origin
 from ipfs_log_handlers.ingest.tracing import LOADED, OPENTELEMETRY, with_trace
 from ipfs_log_handlers.runtime.process import HomeProcess
 from ipfs_log_handlers.spool.writer import Writer
-from ipfs_log_handlers.spool.writer_segments import CHECK_S
+from ipfs_log_handlers.spool.writer_segments import CHECK_S, RESERVE_CHECK_BYTES
 
 __all__ = ["FastPath", "fast_path_of"]
 
@@ -75,6 +76,9 @@ def fast_path_of(handler: logging.Handler, fast_path: FastPath, slow_path: SlowP
         required={event: _own_fields(names) for event, names in fast_path.required.items()},
         level_text=_level_text,
         fork_handled=FORK_HANDLED,
+        with_trace=with_trace,
+        reserve=os.fsencode(fast_path.writer.reserve),
+        limit_step=RESERVE_CHECK_BYTES,
         max_bytes=fast_path.max_bytes,
         check_s=CHECK_S,
         keep_gil=fast_path.keeps_gil,

@@ -412,6 +412,11 @@ class Writer(WriterBase):
             self._drop_reporter.finish()
 
     @property
+    def reserve(self) -> Path:
+        """The file of the home whose space sealing can use; when it is empty, segments do not grow."""
+        return self._home.reserve
+
+    @property
     def spool(self) -> Path:
         """Directory of the segments."""
         return self._home.subsystem_dir(self.subsystem.name).spool

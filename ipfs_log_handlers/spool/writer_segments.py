@@ -29,7 +29,7 @@ from ipfs_log_handlers.home.space import spool_bytes
 from ipfs_log_handlers.spool.dropped import DroppedRecords, drop_reason
 from ipfs_log_handlers.subsystems.registry import Subsystem
 
-__all__ = ["CHECK_S", "REPORT_BYTES", "SEGMENT_BYTES", "WriterSegments"]
+__all__ = ["CHECK_S", "REPORT_BYTES", "RESERVE_CHECK_BYTES", "SEGMENT_BYTES", "WriterSegments"]
 
 SEGMENT_BYTES: Final = 8 << 20
 """Bytes at which a segment is closed and the next one begins. Deleting one segment frees as much."""
@@ -37,7 +37,7 @@ _MIN_SEGMENT_BYTES: Final = 28 << 10
 """Size of a segment when `max_spool_bytes` is very small."""
 REPORT_BYTES: Final = 8 << 10
 """Bytes of `max_spool_bytes` that records may not take: at its end a process reports there what it had to drop."""
-_RESERVE_CHECK_BYTES: Final = 64 << 10
+RESERVE_CHECK_BYTES: Final = 64 << 10
 """Bytes that are appended between two checks of the reserve: a segment may take so much of the space that the keeper
 has freed for sealing."""
 _RETRY_S: Final = 0.1
@@ -71,7 +71,7 @@ class WriterSegments(WriterSegmentsBase):
     """
 
     __slots__ = (
-        "_full_size", "_home", "_home_identity", "_latest", "_next_number", "_policy", "_retry_at", "_settings",
+        "_home", "_home_identity", "_latest", "_next_number", "_policy", "_retry_at", "_settings",
         "_subsystem", "_writer_id", "dropped", "refusal", "refused_by",
     )  # fmt: skip
     current: Segment | None
@@ -85,7 +85,7 @@ class WriterSegments(WriterSegmentsBase):
         """The segment that records are appended to; `None`: the next record begins one."""
         self._latest: SegmentName | None = None
         """The segment that was begun last, which may be closed."""
-        self._full_size = self._segment_bytes()
+        self.full_size = self._segment_bytes()
         """Size in bytes at which the next record begins a new segment."""
         self.limit = 0
         """Size in bytes up to which records are appended without a further check (`may_grow`)."""
@@ -129,7 +129,7 @@ class WriterSegments(WriterSegmentsBase):
         """Take over new settings, and end the open segment: the header of the next one says them."""
         self._settings = settings
         self._policy = None
-        self._full_size = self._segment_bytes()
+        self.full_size = self._segment_bytes()
         self.end_current()
 
     def _segment_bytes(self) -> int:
@@ -193,9 +193,9 @@ class WriterSegments(WriterSegmentsBase):
         Not so when the segment is full, and not while sealing uses the reserve: the segment would take the space that
         the keeper needs in order to free space.
         """
-        if segment.size >= self._full_size or reserve.is_given_up(self._home.reserve):
+        if segment.size >= self.full_size or reserve.is_given_up(self._home.reserve):
             return False
-        self.limit = min(segment.size + _RESERVE_CHECK_BYTES, self._full_size)
+        self.limit = min(segment.size + RESERVE_CHECK_BYTES, self.full_size)
         return True
 
     def with_room(self, size: int) -> Segment | None:
@@ -270,8 +270,8 @@ class WriterSegments(WriterSegmentsBase):
         self._latest = segment.name
         self._home_identity, self.check_home_at = self._identity_of_home(), monotonic() + _HOME_CHECK_S
         self.note_checked(segment)
-        self._full_size = self._segment_bytes()
-        self.limit = min(segment.size + _RESERVE_CHECK_BYTES, self._full_size)
+        self.full_size = self._segment_bytes()
+        self.limit = min(segment.size + RESERVE_CHECK_BYTES, self.full_size)
         if full is not None:
             self._end(full)
         reserve.make_first(self._home.reserve, with_files=self._settings.keeper == "none")

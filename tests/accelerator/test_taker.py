@@ -25,6 +25,7 @@ from ipfs_log_handlers.accelerator.state import ACCELERATOR, PURE
 from ipfs_log_handlers.format import line
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.ingest.recorder import Recorder
+from ipfs_log_handlers.ingest.tracing import OPENTELEMETRY
 from ipfs_log_handlers.spool import writer_segments
 from tests.support import programs
 from tests.support.logging_home import durable, handler_of, logging_to
@@ -47,6 +48,11 @@ def record(
     made.__dict__.update(fields)
     made.__dict__.update(changed or {})
     return made
+
+
+@pytest.fixture
+def _without_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, OPENTELEMETRY, raising=False)
 
 
 def no_look_at_the_home(handler: logging.Handler) -> None:
@@ -76,6 +82,7 @@ def test_random_records_have_the_bytes_of_python(both: Pair, hostile: bool, coun
     assert len(accelerated) == count + 1
 
 
+@pytest.mark.usefixtures("_without_tracing")
 def test_plain_records_do_not_enter_python(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first record of a handler, and of a level, goes through Python; then only records that are not plain."""
     with logging_to(home) as logger:
@@ -129,6 +136,23 @@ def test_containers_inside_one_another(both: Pair) -> None:
         both.handle(record(value=value))
     accelerated, pure = both.lines()
     assert accelerated == pure
+
+
+def test_records_of_an_open_telemetry_program(both: Pair) -> None:
+    """Ids of a span are in the line: of the active one, and of one that the instrumentation has noted."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    tracer = TracerProvider().get_tracer("t")
+    for _ in range(2):
+        both.handle(record(value=1))
+        both.handle(record(otelTraceID="0" * 31 + "1", otelSpanID="2" * 16, otelTraceSampled=True, value=1))
+        both.handle(record(otelTraceID="0", otelSpanID="0", value=1))
+        with tracer.start_as_current_span("work"):
+            both.handle(record(value=1))
+            both.handle(record(trace_id="own"))
+    accelerated, pure = both.lines()
+    assert accelerated == pure
+    assert sum(b'"trace_id"' in line for line in accelerated) == 6
 
 
 def test_a_missing_or_moved_attribute(both: Pair) -> None:
@@ -384,6 +408,7 @@ def test_the_argument_may_be_named(both: Pair) -> None:
     assert len(accelerated) == len(pure) == 2
 
 
+@pytest.mark.usefixtures("_without_tracing")
 def test_names_of_levels_that_are_made_anew(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A formatter of another handler colours the name in each record; that fills no memory and stops nothing."""
     with logging_to(home) as logger:

@@ -14,15 +14,12 @@ from typing import Any
 import pytest
 
 from ipfs_log_handlers.accelerator.state import PURE
-from ipfs_log_handlers.ingest import call_site, fast_path
+from ipfs_log_handlers.ingest import call_site
 from ipfs_log_handlers.ingest.recorder import Recorder
 from tests.support import programs
 from tests.support.logging_home import durable, handler_of, logging_to
 
-
-@pytest.fixture(autouse=True)
-def _without_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_path, "ACCELERATOR", None)
+pytestmark = pytest.mark.usefixtures("_python_takes_records")
 
 
 class Colour(enum.IntEnum):

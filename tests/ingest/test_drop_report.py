@@ -23,6 +23,8 @@ from ipfs_log_handlers.runtime.process import HomeProcess
 from tests.support import programs
 from tests.support.logging_home import durable, handler_of, logging_to, refuse
 
+pytestmark = pytest.mark.usefixtures("_python_takes_records")
+
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

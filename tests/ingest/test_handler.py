@@ -9,6 +9,7 @@ import logging.handlers
 import signal
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,9 @@ class TestReentrancy:
         line_number = 1
 
         def call() -> None:
-            log.info(message, extra={"n": line_number, "x": {"y": 1.5}})
+            log.info(
+                message, extra={"n": line_number, "x": {"y": 1.5}, "id": uuid.UUID(int=1)}
+            )  # not for the accelerator
 
         while interrupted(call, line_number, KeyboardInterrupt):
             thread = threading.Thread(target=log.info, args=("after",))
