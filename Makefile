@@ -58,10 +58,11 @@ test-loaded: $(VENV)/.test ## the whole suite while busy loops, two for each cor
 test-all: test ## the suite on every Python from 3.10 on that this machine has
 	@set -e; for version in $(OTHERS); do $(MAKE) --no-print-directory test-on-$$version; done
 
-# The page is JavaScript, which does not depend on the version of Python: Playwright is installed for one.
+# The page is JavaScript, which does not depend on the version of Python: Playwright is installed for one. A copy has no
+# sources from which the package could be built.
 test-on-%: .venv-%/.test ## the suite without the browser on one other Python, with the built wheel: make test-on-3.12
 	$(BIN)/python -m tests.kubo.build
-	$(call in_copy,$*) $(PYTEST) --ignore=tests/browser $(ARGS)
+	$(call in_copy,$*) $(PYTEST) --ignore=tests/browser --ignore=tests/accelerator/test_build.py $(ARGS)
 
 # Kills, bad disks, hostile homes and pages depend little on the version of Python: test-on-% runs them, too.
 test-offline-on-%: .venv-%/.test ## the same without a daemon, slow tests, tests/faults, tests/foreign and tests/docs

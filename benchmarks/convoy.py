@@ -161,9 +161,10 @@ def collect(rounds: int, seconds: float, names: list[str]) -> dict[str, Cells]:
 def table(rates: dict[str, Cells]) -> str:
     """Return a Markdown table: medians, and in brackets the share of the row's own rate alone, and by the first row."""
     optimised = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    configured = f"configured {'with' if optimised else 'without'} --enable-optimizations (PGO)"
     first = next(iter(rates.values()))
     lines = [
-        f"Python {sys.version.split()[0]}, {'a PGO build' if optimised else 'not a PGO build'}.",
+        f"Python {sys.version.split()[0]}, {configured}.",
         "",
         "| records in a second | alone | beside one busy thread | four threads beside one busy thread |",
         "|---|--:|--:|--:|",
