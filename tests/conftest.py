@@ -118,7 +118,7 @@ def kubo_daemon(kubo_binary: Path) -> Iterator[Callable[..., Daemon]]:
 
 @pytest.fixture
 def _python_takes_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the accelerator: the test replaces functions of Python, such as `os.write`, which it does not call."""
+    """Leave out the accelerator: the test replaces functions of Python that it does not call, or interrupts lines."""
     from ipfs_log_handlers.ingest import fast_path
 
     monkeypatch.setattr(fast_path, "ACCELERATOR", None)

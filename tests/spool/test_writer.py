@@ -263,6 +263,7 @@ class TestReentrant:
         assert {} == made.dropped
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("_python_takes_records")
     @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, SystemExit])
     @pytest.mark.parametrize(("put", "first"), [(append, True), (append, False), (append_plain, False)])
     def test_an_interrupt_at_every_line_leaves_a_record_whole_or_counted(

@@ -189,6 +189,7 @@ class TestDescriptors:
         assert {"the segment was removed": 1} == told(home)
         os.close(other)
 
+    @pytest.mark.usefixtures("_python_takes_records")
     def test_a_segment_is_looked_at_often_but_not_at_each_record(
         self, make: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
     ) -> None:
