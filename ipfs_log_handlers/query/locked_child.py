@@ -99,6 +99,7 @@ def _load() -> None:
 
 def _refuse_the_rest() -> list[str]:
     """Let the kernel refuse files, network, programs and other processes; return the names of its means that hold."""
+    os.chdir("/")  # DuckDB 1 asks for the working directory, which then says nothing
     means = {"landlock": landlock.refuse_files_and_ports, "seccomp": seccomp.refuse_system_calls}
     return [name for name, refuse in means.items() if refuse()]
 

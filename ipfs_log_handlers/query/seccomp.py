@@ -1,9 +1,9 @@
 """Refuse this process every system call but those of a list, by seccomp of the Linux kernel.
 
-The calls of the list compute: they use memory, threads, clocks, and descriptors that are open already. No call opens a
-file or a socket, starts a program, or reaches another process, so code that has taken over the process cannot do it
-either. A refused call fails and nothing else happens; threads that exist already are limited, too. The limit cannot be
-removed again.
+The calls of the list compute: they use memory, threads, clocks, descriptors that are open already, and the name of the
+working directory, which is `/`. No call opens a file or a socket, starts a program, or reaches another process, so code
+that has taken over the process cannot do it either. A refused call fails and nothing else happens; threads that exist
+already are limited, too. The limit cannot be removed again.
 
 Sources: Documentation/userspace-api/seccomp_filter.rst and include/uapi/linux/{seccomp,filter,audit}.h of Linux; the
 numbers of the calls are from arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
@@ -57,6 +57,7 @@ _ALLOWED: Final = {
     "sched_yield": (24, 124),
     "sched_getaffinity": (204, 123),
     "getcpu": (309, 168),
+    "getcwd": (79, 17),
     "getpid": (39, 172),
     "gettid": (186, 178),
     "rt_sigaction": (13, 134),
