@@ -7,27 +7,21 @@ no pauses. The keeper never logs and never prints.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
 from collections.abc import Callable
 from typing import Final
 
 from ipfs_log_handlers.concurrency import clock
-from ipfs_log_handlers.home import disk, drop_reports, requests, reserve
-from ipfs_log_handlers.home.layout import SubsystemDir
+from ipfs_log_handlers.home import requests
 from ipfs_log_handlers.home.lock import KeeperLock, LostLockError
-from ipfs_log_handlers.home.os_errors import explain_any
 from ipfs_log_handlers.keeper import election, preload
-from ipfs_log_handlers.keeper.acts import next_of_its_own
 from ipfs_log_handlers.keeper.delivery import Deliveries, wait_for
 from ipfs_log_handlers.keeper.flush_request import FlushRequest
 from ipfs_log_handlers.keeper.host import Host, Standalone
 from ipfs_log_handlers.keeper.housekeeping import Housekeeping, RetentionTarget
-from ipfs_log_handlers.keeper.new_log import UnsettledError
-from ipfs_log_handlers.keeper.pacing import BACKGROUND_PAUSE, run_paced
 from ipfs_log_handlers.keeper.pinning import Pinnings
 from ipfs_log_handlers.keeper.publisher import Publisher
 from ipfs_log_handlers.keeper.seal import Sealer
+from ipfs_log_handlers.keeper.sealing_rounds import SealingRounds
 from ipfs_log_handlers.keeper.ship import ShippedBatch
 from ipfs_log_handlers.keeper.store_choice import StoreChoice
 
@@ -39,12 +33,8 @@ _REQUESTED_SCAN_INTERVAL_S: Final = 0.02
 """The same while a flush request waits for sealing."""
 _OTHER_PROCESSES_INTERVAL_S: Final = 1.0
 """Seconds between two scans of the spools for records of other processes."""
-_UNSETTLED_DELAY_S: Final = 0.2
-"""Seconds until the files of a log are looked at again that a backup is copied over."""
 _PUBLISH_AT_END_S: Final = 0.3
 """Seconds that a publication gets at the end of a program: as long as a request that is under way."""
-_SEAL_RETRY_DELAY_S: Final = 1.0
-"""Seconds until a subsystem that failed is tried again; up to one second is added at random."""
 
 
 class Keeper:
@@ -77,27 +67,30 @@ class Keeper:
         self._lock = lock
         self._host = host
         self._on_shipped = on_shipped
-        self._sealers: dict[str, Sealer] = {}
-        self._choice = StoreChoice(lock.home, self._sealers, stores, fallback_stores)
-        self._seal_errors: dict[str, str] = {}
-        self._seal_again_at: dict[str, float] = {}
-        self._unsettled: set[str] = set()
-        """Subsystems over which a backup is copied just now: a flush waits for them."""
+        sealers: dict[str, Sealer] = {}
+        self._choice = StoreChoice(lock.home, sealers, stores, fallback_stores)
         self._wake = asyncio.Event()
         self._deliveries = Deliveries(
             lock.home, host, self._choice.subsystem_dirs_of, self._wake.set, self._note_shipped
         )
         self._pin_choice = StoreChoice(
-            lock.home, self._sealers, () if stores == () else pins, fallback_pins, lambda policy: policy.pins
+            lock.home, sealers, () if stores == () else pins, fallback_pins, lambda policy: policy.pins
         )
         self._pinnings = Pinnings(
             lock.home, host, self._pin_choice.subsystem_dirs_of, self._choice.addresses, self._note_pinned
         )
         self._housekeeping = Housekeeping(lock.home, self._retention_targets, host.failed, self._seal_soon)
+        self._rounds = SealingRounds(
+            lock,
+            sealers,
+            stopping=lambda: self._stopping,
+            on_sealed=self._deliveries.wake,
+            on_act=self._housekeeping.note_act,
+            on_full_disk=lambda: self._housekeeping.run(disk_is_full=True),
+        )
         self._publish = publish
         self._publisher = Publisher(lock, host, self._choice.own_addresses, self._is_publication_wanted)
         self._publish_files: frozenset[str] = frozenset()
-        self._request: FlushRequest | None = None
         self._request_files: frozenset[str] = frozenset()
         self._stopping = False
         self.handed_over = False
@@ -113,7 +106,7 @@ class Keeper:
     def last_errors(self) -> dict[str, str]:
         """Return the reasons why batches cannot be sealed or shipped, by subsystem or address; `name`: or published."""
         name = {} if self._publisher.last_error is None else {"name": self._publisher.last_error}
-        return {**self._seal_errors, **self._deliveries.last_errors, **self._pinnings.last_errors, **name}
+        return {**self._rounds.errors, **self._deliveries.last_errors, **self._pinnings.last_errors, **name}
 
     @property
     def denied_by(self) -> set[str]:
@@ -129,9 +122,9 @@ class Keeper:
 
     def request_flush(self) -> None:
         """Seal all lines that are in the spools now, and ship all sealed batches, without pauses."""
-        self._adopt_drop_reports()
+        self._rounds.adopt_drop_reports()
         self._set_request(FlushRequest.of_all(self.home))
-        self._seal_again_at.clear()
+        self._rounds.try_failed_again()
         self._wake.set()
 
     def begin_stop(self) -> None:
@@ -160,7 +153,7 @@ class Keeper:
                 activity = self._host.activity()
                 if more or activity != seen_activity or now >= scan_at or self._request is not None:
                     seen_activity, scan_at = activity, now + _OTHER_PROCESSES_INTERVAL_S
-                    more = await self._seal_round()
+                    more = await self._rounds.run()
                 self._deliveries.start(self._choice.all_addresses(), self._choice.foreign())
                 self._pinnings.start(
                     self._pin_choice.all_addresses(), self._pin_choice.foreign(), self._choice.foreign()
@@ -203,7 +196,7 @@ class Keeper:
             self.handed_over = self._stopping = True
 
     def _is_publication_wanted(self) -> bool:
-        return self._publish or any(sealer.policy.publish for sealer in self._sealers.values())
+        return self._publish or any(sealer.policy.publish for sealer in self._rounds.sealers.values())
 
     def _has_to_end(self) -> bool:
         return self._stopping or not self._lock.holds()
@@ -213,57 +206,24 @@ class Keeper:
         self._read_requests()
         return self._has_to_end() or self._request is not None
 
+    @property
+    def _request(self) -> FlushRequest | None:
+        return self._rounds.request
+
     def _set_request(self, request: FlushRequest | None) -> None:
-        self._request = request
+        self._rounds.request = request
         self._deliveries.set_request(request)
 
     def _done(self) -> bool:
         """Return whether all requested lines are sealed, and every store has them or could not be reached."""
         request = self._request
-        failed = self._seal_errors.keys() - self._unsettled
         if request is None:
             return True
-        if not request.sealed(failed) or not self._deliveries.done(request):
+        if not request.sealed(self._rounds.failed) or not self._deliveries.done(request):
             return False
         return not (self.until_done and self.waits_for_pins) or self._pinnings.done()
 
-    # -- sealing
-
-    async def _seal_round(self) -> bool:
-        """Seal one batch of each subsystem with a due batch; return whether more batches may be due.
-
-        The keeper does its other work between two rounds, because with a constant flow of records a batch is always
-        due.
-        """
-        more = False
-        self._adopt_drop_reports()
-        for subsystem_dir in self.home.subsystem_dirs():
-            name = subsystem_dir.name
-            if self._seal_again_at.get(name, 0.0) > clock.monotonic():
-                continue
-            self._unsettled.discard(name)
-            try:
-                more |= await self._seal_one(subsystem_dir)
-                self._seal_again_at.pop(name, None)
-                self._note_unreadable(self._sealers[name])
-            except LostLockError:
-                raise
-            except UnsettledError as error:
-                self._seal_errors[name] = str(error)
-                self._unsettled.add(name)
-                self._seal_again_at[name] = clock.monotonic() + _UNSETTLED_DELAY_S
-            except Exception as error:  # noqa: BLE001 - an error in one subsystem must not stop the others (home.md 14)
-                self._seal_errors[name] = explain_any(error)
-                self._seal_again_at[name] = clock.monotonic() + _SEAL_RETRY_DELAY_S + random.random()  # noqa: S311
-                if isinstance(error, OSError) and error.errno in disk.NO_ROOM:
-                    reserve.give_up(self.home.reserve)
-                    self._housekeeping.run(disk_is_full=True)
-        await asyncio.sleep(0)
-        return more
-
-    def _adopt_drop_reports(self) -> None:
-        with contextlib.suppress(OSError):
-            drop_reports.adopt(self.home)
+    # -- what its parts report
 
     def _note_shipped(self, batch: ShippedBatch) -> None:
         self._pinnings.wake()
@@ -277,72 +237,8 @@ class Keeper:
 
     def _seal_soon(self) -> None:
         """Try failed subsystems again, because space was freed."""
-        self._seal_again_at.clear()
+        self._rounds.try_failed_again()
         self._wake.set()
-
-    def _note_unreadable(self, sealer: Sealer) -> None:
-        """Report segments that cannot be read; they are skipped and tried again later."""
-        self._seal_errors.pop(sealer.subsystem_dir.name, None)
-        for segment, reason in sealer.spool.unreadable.items():
-            self._seal_errors[sealer.subsystem_dir.name] = f"segment {segment} cannot be read: {reason}"
-
-    async def _seal_one(self, subsystem_dir: SubsystemDir) -> bool:
-        """Seal one batch of a subsystem if one is due; return whether another one may be due."""
-        sealer = self._sealers.get(subsystem_dir.name)
-        if sealer is None:
-            sealer = self._sealers[subsystem_dir.name] = Sealer.open(self._lock, subsystem_dir)
-        sealer.check_head()
-        failed = await self._seal_batches_of_their_own(sealer)
-        sealed = await self._seal_records(sealer)
-        if failed is not None:
-            raise failed
-        return sealed
-
-    async def _seal_records(self, sealer: Sealer) -> bool:
-        now = clock.monotonic()
-        backlog = sealer.backlog(now)
-        urgent = self._is_urgent(sealer, backlog.records)
-        due = sealer.schedule.due_batch(backlog, now, urgent=urgent)
-        if due is None:
-            sealer.delete_consumed()
-            return False
-        before = sealer.sealed
-        # The pauses become shorter as the spool fills, and end when it is half full: sealing must not fall behind.
-        free_share = 1.0 - 2.0 * backlog.bytes / sealer.policy.max_spool_bytes
-        pause = BACKGROUND_PAUSE * max(0.0, free_share)
-        await run_paced(sealer.seal(due, urgent=urgent), pause, self._has_request)
-        if sealer.sealed is before:
-            return False
-        sealer.delete_consumed()
-        self._deliveries.wake()
-        return True
-
-    async def _seal_batches_of_their_own(self, sealer: Sealer) -> Exception | None:
-        """Seal the waiting acts and archives, which are due at once; return an error, to seal records before it."""
-        while not self._stopping:
-            try:
-                steps = next_of_its_own(sealer)
-                if steps is None:
-                    break
-                await run_paced(steps, BACKGROUND_PAUSE, self._has_request)
-                self._housekeeping.note_act()
-            except LostLockError:
-                raise
-            except Exception as error:  # noqa: BLE001 - raised again after the records
-                return error
-            sealer.delete_consumed()
-            self._deliveries.wake()
-        return None
-
-    def _is_urgent(self, sealer: Sealer, waiting_records: int) -> bool:
-        """Return whether a flush request still waits until this subsystem is sealed."""
-        request, name = self._request, sealer.subsystem_dir.name
-        if request is None or name not in request.unsealed:
-            return False
-        return request.wants(name, sealer.consumed, sealer.spool.sizes() if waiting_records else {})
-
-    def _has_request(self) -> bool:
-        return self._request is not None
 
     def _retention_targets(self) -> list[RetentionTarget]:
         return [
@@ -351,5 +247,5 @@ class Keeper:
                 self._deliveries.open_stores(self._choice.addresses(sealer.subsystem_dir)),
                 self._pinnings.open_services(self._pin_choice.addresses(sealer.subsystem_dir)),
             )
-            for sealer in self._sealers.values()
+            for sealer in self._rounds.sealers.values()
         ]

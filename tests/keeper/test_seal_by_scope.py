@@ -376,7 +376,7 @@ def test_a_disk_that_refuses_in_the_middle_of_a_group(
             seal_all(made)
     batches = Batches(subsystem_dir.current.batches)
     assert (made.sealed.index, written, list(batches.indexes())) == (0, [1, 2, 3], [0, 1, 2])
-    made._begin()
+    made._writer.begin()
     assert list(batches.indexes()) == [0]
     seal_all(made)
     assert (made.sealed.index, made.sealed.log) == (4, log)

@@ -19,7 +19,7 @@ from ipfs_log_handlers.format.kid import Kid
 from ipfs_log_handlers.home import data_keys
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
-from ipfs_log_handlers.keeper import seal
+from ipfs_log_handlers.keeper import log_writer
 from ipfs_log_handlers.keeper.seal import Sealer
 from tests.support import kill_steps
 from tests.support.encrypted import ALICE, ALICE_KEY, BOB
@@ -155,7 +155,7 @@ class TestKeys:
         times = iter(
             [MARCH_END_US - 2, MARCH_END_US - 1, MARCH_END_US - 1, MARCH_END_US, MARCH_END_US, MARCH_END_US + 1]
         )
-        monkeypatch.setattr(seal, "_now", lambda: next(times))
+        monkeypatch.setattr(log_writer, "now_us", lambda: next(times))
         made = sealer()
         for number in range(3):
             put_segment(subsystem_dir, lines(number + 1, number + 1), number=number, encrypt=ENCRYPT)
@@ -189,7 +189,7 @@ class TestKeys:
             seal_all(made)
         assert made.sealed is None
         home, holder = HomeDir(subsystem_dir.path.parent), subsystem_dir.path.parent.parent / "auditor"
-        now = seal._now()
+        now = log_writer.now_us()
         period = Kid.at(now, "logs", "month").period
         issued = data_keys.issue(holder, "logs", [period], [ALICE_KEY], now)
         data_keys.accept(home, issued, now)

@@ -211,7 +211,7 @@ class TestErasure:
 def test_the_clock_is_set_back_over_the_edge_of_a_period(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The archive is sealed at the beginning of the period of its key, and the key fits."""
     _archive(home)
-    monkeypatch.setattr("ipfs_log_handlers.keeper.seal._now", lambda: 1_000_000_000_000_000)
+    monkeypatch.setattr("ipfs_log_handlers.keeper.log_writer.now_us", lambda: 1_000_000_000_000_000)
     sample_homes.seal(home)
     manifest = Batches(HomeDir(home).subsystem_dir("logs").current.batches).manifest(0)
     assert Envelope.of(manifest).kid.holds(manifest.sealed)

@@ -12,7 +12,7 @@ from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.keeper import delivery
 from ipfs_log_handlers.keeper.host import Standalone
-from ipfs_log_handlers.keeper.loop import Keeper
+from ipfs_log_handlers.keeper.sealing_rounds import SealingRounds
 from ipfs_log_handlers.keeper.thread import run_keeper_now
 from ipfs_log_handlers.testing import FakeDaemon, Said, error, lines
 from tests.support import oracle, programs
@@ -194,7 +194,7 @@ def test_the_end_of_a_program_wakes_a_keeper_that_waits(home, under_way):
 
 def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
     """Pitfall 41: where a next batch is always due, the sealed ones are shipped all the same."""
-    seal_one, rounds = Keeper._seal_one, list[int]()
+    seal_one, rounds = SealingRounds._seal_one, list[int]()
     with FakeDaemon() as daemon, logging_to(home, kubo=daemon.url, batch={"records": 1}) as log:
 
         async def flowing(self, subsystem_dir):
@@ -203,7 +203,7 @@ def test_records_that_never_stop_do_not_keep_a_store_waiting(home, monkeypatch):
                 log.info("on")
             return await seal_one(self, subsystem_dir)
 
-        monkeypatch.setattr(Keeper, "_seal_one", flowing)
+        monkeypatch.setattr(SealingRounds, "_seal_one", flowing)
         log.info("first")
         assert run_keeper_now(HomeDir(home), Standalone(), timeout=30.0)
 

@@ -11,7 +11,7 @@ from ipfs_log_handlers import open_home
 from ipfs_log_handlers.api import verify_sources
 from ipfs_log_handlers.format.act import EXT_KEY, Act
 from ipfs_log_handlers.home import acts
-from ipfs_log_handlers.keeper.seal import Sealer
+from ipfs_log_handlers.keeper.log_writer import LogWriter
 from tests.support import sample_homes
 
 
@@ -56,7 +56,7 @@ def test_an_act_that_passes_over_another_is_found(home, monkeypatch, before):
     sample_homes.make(home, 10)
     seal_hold(home)
     with monkeypatch.context() as lying:
-        lying.setattr(Sealer, "_newest_act", lambda _: -1 if before is None else before)
+        lying.setattr(LogWriter, "newest_act", lambda _: -1 if before is None else before)
         seal_hold(home)
 
     assert [(2, "act.before")] == problems(home)
