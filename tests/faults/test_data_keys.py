@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import syscall_faults
+from tests.support.syscall_faults import CHANGES, FAULTS
 
-CHANGES = "write,fsync,rename,link,unlink,mkdir,ftruncate"
-FAULTS = [("kill-before", 1), ("kill-after", 1), ("EIO", 1), ("EIO", 0), ("ENOSPC", 0), ("EROFS", 0), ("short", 1)]
 BODY = """
     import ctypes
     from pathlib import Path

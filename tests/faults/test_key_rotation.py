@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import syscall_faults
+from tests.support.syscall_faults import CHANGES, FAULTS
 
-CHANGES = "write,fsync,rename,link,unlink,mkdir,ftruncate"
-FAULTS = [("kill-before", 1), ("kill-after", 1), ("EIO", 1), ("EIO", 0), ("ENOSPC", 0), ("EROFS", 0), ("short", 1)]
 BODY = """
     import ctypes, json
     from pathlib import Path
@@ -24,6 +23,7 @@ BODY = """
     from ipfs_log_handlers.home.logs import LogDir
     from ipfs_log_handlers.keeper import key_rotation, preload
     from tests.support import sample_homes
+    from tests.support.syscall_faults import forked
     preload.load_for_sealing()
     library = ctypes.CDLL(None)
 
@@ -37,16 +37,6 @@ BODY = """
         finally:
             os.environ["FAULTS_AT"] = "0"
         seen.write_text(json.dumps([outcome, library.faults_seen()]))
-
-    def forked(work, *args):
-        pid = os.fork()
-        if pid == 0:
-            try: work(*args)
-            except BaseException: sys.excepthook(*sys.exc_info()); os._exit(1)
-            os._exit(0)
-        status = os.waitpid(pid, 0)[1]
-        assert status in (0, signal.SIGKILL), (args, status)
-        return status == 0
 
     def next_start(home):
         sample_homes.log(home, range(6, 9), "audit")

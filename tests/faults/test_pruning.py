@@ -13,9 +13,8 @@ import pytest
 
 from ipfs_log_handlers.testing import FakeKubo
 from tests.support import syscall_faults
+from tests.support.syscall_faults import CHANGES, FAULTS
 
-CHANGES = "write,fsync,rename,link,unlink,mkdir,ftruncate"
-FAULTS = [("kill-before", 1), ("kill-after", 1), ("EIO", 1), ("EIO", 0), ("ENOSPC", 0), ("EROFS", 0), ("short", 1)]
 BODY = """
     import ctypes, json
     from pathlib import Path
@@ -24,6 +23,7 @@ BODY = """
     from ipfs_log_handlers.home.pruned import unfinished
     from ipfs_log_handlers.keeper import preload, prune_now
     from tests.support import sample_homes
+    from tests.support.syscall_faults import forked
     preload.load_for_sealing(); preload.load_for_store(KUBO)
     library = ctypes.CDLL(None)
 
@@ -40,16 +40,6 @@ BODY = """
         finally:
             os.environ["FAULTS_AT"] = "0"
         seen.write_text(json.dumps([outcome, library.faults_seen()]))
-
-    def forked(work, *args):
-        pid = os.fork()
-        if pid == 0:
-            try: work(*args)
-            except BaseException: sys.excepthook(*sys.exc_info()); os._exit(1)
-            os._exit(0)
-        status = os.waitpid(pid, 0)[1]
-        assert status in (0, signal.SIGKILL), (args, status)
-        return status == 0
 
     def numbers(home, kinds):
         gaps = []
@@ -94,7 +84,10 @@ def sweep(tmp_path: Path, faults: Sequence[tuple[str, int]], each: int) -> None:
     """Let each fault happen at some calls, evenly spread, or at all of them (0)."""
     with FakeKubo() as daemon:
         calls = syscall_faults.run_cases(
-            tmp_path, BODY, [("calm", syscall_faults.variables(tmp_path / "calm", calls=CHANGES))], KUBO=daemon.url
+            tmp_path,
+            BODY,
+            [("calm", syscall_faults.variables(tmp_path / "calm", calls=CHANGES))],
+            KUBO=daemon.url,
         )
         assert calls > 20
         cases = [

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import syscall_faults
+from tests.support.syscall_faults import CHANGES, FAULTS
 
-CHANGES = "write,fsync,rename,link,unlink,mkdir,ftruncate"
-FAULTS = [("kill-before", 1), ("kill-after", 1), ("EIO", 1), ("EIO", 0), ("ENOSPC", 0), ("EROFS", 0), ("short", 1)]
 BODY = """
     import ctypes, shutil
     from pathlib import Path
@@ -28,6 +27,7 @@ BODY = """
     from ipfs_log_handlers.keeper import preload
     from ipfs_log_handlers.maintenance import shredding
     from tests.support import sample_homes
+    from tests.support.syscall_faults import forked
     from tests.support.encrypted import ALICE, ALICE_KEY
     preload.load_for_sealing(); preload.load_for_encryption()
     library = ctypes.CDLL(None)
@@ -48,16 +48,6 @@ BODY = """
         finally:
             os.environ["FAULTS_AT"] = "0"
         seen.write_text(f"{outcome} {library.faults_seen()}")
-
-    def forked(work, *args):
-        pid = os.fork()
-        if pid == 0:
-            try: work(*args)
-            except BaseException: sys.excepthook(*sys.exc_info()); os._exit(1)
-            os._exit(0)
-        status = os.waitpid(pid, 0)[1]
-        assert status in (0, signal.SIGKILL), (args, status)
-        return status == 0
 
     def acts_in(home):
         return [act for log_dir in LogDir.all_of(HomeDir(home).subsystem_dir("audit")) for act in acts.acts_of(log_dir)]
