@@ -6,6 +6,7 @@ import ast
 import configparser
 import importlib
 import importlib.metadata
+import inspect
 import pkgutil
 import re
 import subprocess
@@ -110,3 +111,16 @@ def test_import_is_light():
 
     assert {"ipfs_log_handlers"} == {name for name in loaded if name not in sys.stdlib_module_names}
     assert set() == loaded & {"asyncio", "ssl", "sqlite3", "unittest", "email", "http"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keeper.seal", "Sealer"), ("keeper.log_writer", "LogWriter"), ("keeper.seal_records", "RecordSealer"),
+        ("keeper.loop", "Keeper"), ("keeper.sealing_rounds", "SealingRounds"), ("runtime.process", "HomeProcess"),
+    ],
+)  # fmt: skip
+def test_the_largest_classes_of_writing_stay_below_250_lines(module, name):
+    """A class that grows beyond that has more than one reason to exist."""
+    source = inspect.getsource(getattr(importlib.import_module(f"ipfs_log_handlers.{module}"), name))
+    assert source.count("\n") < 250

@@ -76,7 +76,7 @@ typedef struct {
     PyObject *modules, *tracing_module, *own_threads, *required, *level_text, *fork_handled, *reserve, *with_trace;
     PyObject *lock, *acquire, *release; /* of the lock that the writer had at the last record */
     long long max_bytes, limit_step;
-    double check_s, stalled_until, pause, last_late;
+    double check_s;
     int keep_gil;
     long long second;
     char second_text[24];
@@ -374,10 +374,13 @@ static int use_lock(Taker *taker, Writer *writer)
     return 1;
 }
 
+/* What late writes have shown, for all handlers of the process: most have their homes on one disk. */
+static struct { double stalled_until, pause, last_late; } stalls = {0, SHORTEST_PAUSE_S, -1e18};
+
 /* Whether the GIL is kept at a call of the system that began at this moment: not while the disk stalls. */
 static int keeps_gil(Taker *taker, double began)
 {
-    return taker->keep_gil && began >= taker->stalled_until;
+    return taker->keep_gil && began >= stalls.stalled_until;
 }
 
 /* Get the status of an open file, or of the file at a path. */
@@ -421,15 +424,15 @@ static int is_ours(Taker *taker, Segments *segments, Segment *segment, double no
     return 1;
 }
 
-/* Note how long a `write` took: after a late one, give the GIL up for a while. */
-static void note_duration(Taker *taker, double began, double ended)
+/* Note how long a `write` took: after a late one, give the GIL up for a while. The GIL is held. */
+static void note_duration(double began, double ended)
 {
     if (ended - began < LATE_S)
         return;
-    int again = ended - taker->last_late < taker->pause * PAUSES_REMEMBERED;
-    taker->pause = !again ? SHORTEST_PAUSE_S : fmin(taker->pause * 2, LONGEST_PAUSE_S);
-    taker->last_late = ended;
-    taker->stalled_until = ended + taker->pause;
+    int again = ended - stalls.last_late < stalls.pause * PAUSES_REMEMBERED;
+    stalls.pause = !again ? SHORTEST_PAUSE_S : fmin(stalls.pause * 2, LONGEST_PAUSE_S);
+    stalls.last_late = ended;
+    stalls.stalled_until = ended + stalls.pause;
 }
 
 /* Write a line, with the GIL kept unless the disk stalls. */
@@ -449,7 +452,7 @@ static ssize_t write_line(Taker *taker, int descriptor, const char *line, size_t
         ended = monotonic();
         Py_END_ALLOW_THREADS
     }
-    note_duration(taker, began, ended);
+    note_duration(began, ended);
     errno = error;
     return written;
 }
@@ -659,8 +662,6 @@ static int taker_init(PyObject *self, PyObject *args, PyObject *keywords)
     taker->max_bytes = max_bytes;
     taker->check_s = check_s;
     taker->keep_gil = keep_gil;
-    taker->pause = SHORTEST_PAUSE_S;
-    taker->last_late = -1e18;
     taker->second = -1;
     return 0;
 }
@@ -755,26 +756,9 @@ static PyObject *split_records(PyObject *module, PyObject *block)
     return Py_BuildValue("(Nn)", jsons, (Py_ssize_t)(line - bytes));
 }
 
-/* Return the JSON of a value, or None for a value that is left to Python: for tests. */
-static PyObject *encode(PyObject *module, PyObject *value)
-{
-    Buffer buffer;
-    buffer_begin(&buffer);
-    PyObject *json = NULL;
-    if (put_value(&buffer, value, 0))
-        json = PyBytes_FromStringAndSize(buffer.base, buffer.at - buffer.base);
-    else {
-        Py_INCREF(Py_None);
-        json = Py_None;
-    }
-    buffer_end(&buffer);
-    return json;
-}
-
 /* ---- the module */
 
 static PyMethodDef functions[] = {
-    {"encode", encode, METH_O, "Return the JSON of a plain value; None for any other value."},
     {"split_records", split_records, METH_O, "Split off the valid record lines at the start of a block."},
     {NULL, NULL, 0, NULL},
 };

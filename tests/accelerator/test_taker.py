@@ -318,9 +318,17 @@ def test_a_write_that_fails(tmp_path: Path, fault: str) -> None:
 _STALLS = """
     import ctypes
     configure(keeper="none", gil=GIL)
-    for number in range(5): log.info("x", extra={"n": number})
+    second = logging.getLogger("second")
+    second.propagate = False
+    second.setLevel("INFO")
+    from ipfs_log_handlers import IPFSHandler
+    second.addHandler(IPFSHandler("wal", home=HOME, keeper="none", gil=GIL))
+    loggers = log, second
+    for number in range(5):
+        for each in loggers: each.info("x", extra={"n": number})
     go, turns, ran = os.environ["FAULTS_GO"], [0], []
-    segments = [*logging.getLogger().handlers[0]._recorder._writers.values()][0].segments
+    handlers = logging.getLogger().handlers[0], second.handlers[0]
+    both = [[*each._recorder._writers.values()][0].segments for each in handlers]
     def other():
         while not stop.is_set():
             turns[0] += 1
@@ -330,12 +338,12 @@ _STALLS = """
     thread = threading.Thread(target=other); thread.start()
     for stall in range(4):
         longest = "400" if stall < 1 else "20000"
-        segments.check_at, segments.check_home_at = 0.0, 1e18
+        for segments in both: segments.check_at, segments.check_home_at = 0.0, 1e18
         os.environ.update(FAULTS_DO="stall", FAULTS_CALLS=CALL, FAULTS_AT="1", FAULTS_STALL_MS=longest)
         ctypes.CDLL(None).faults_read()
         before, began = turns[0], time.monotonic()
         waits.set()
-        log.info("x", extra={"n": 5 + stall})
+        loggers[stall % 2].info("x", extra={"n": 5 + stall})
         waits.clear()
         ran.append(turns[0] - before if time.monotonic() - began < 20 else 0)
         ended = turns[0]
@@ -350,7 +358,7 @@ _STALLS = """
 @pytest.mark.parametrize("call", ["write", "fstat"])
 @pytest.mark.parametrize("gil", ["auto", "release"])
 def test_a_disk_that_stalls_again_and_again_stalls_other_threads_once(tmp_path: Path, gil: str, call: str) -> None:
-    """Only the first stall may hold the GIL. The later ones end when another thread runs, and not before.
+    """Only the first stall may hold the GIL, also with two handlers. The later ones end when another thread runs.
 
     On a network file system the look at the descriptor stalls, too.
     """
@@ -360,7 +368,8 @@ def test_a_disk_that_stalls_again_and_again_stalls_other_threads_once(tmp_path: 
     ran = json.loads(ended.out)
     assert all(ran[1:]), ran
     assert gil == "auto" or ran[0]
-    assert [each["n"] for each in durable(home)] == list(range(9))
+    assert [each["n"] for each in durable(home)] == [*range(5), 5, 7]
+    assert [each["n"] for each in durable(home, "wal")] == [*range(5), 6, 8]
 
 
 def test_records_that_were_logged_during_a_failure(home: Path) -> None:
