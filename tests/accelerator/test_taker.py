@@ -372,6 +372,38 @@ def test_a_disk_that_stalls_again_and_again_stalls_other_threads_once(tmp_path: 
     assert [each["n"] for each in durable(home, "wal")] == [*range(5), 6, 8]
 
 
+@pytest.mark.soak
+def test_the_gil_is_given_up_longer_if_the_disk_stalls_again(tmp_path: Path) -> None:
+    """For a second after the first stall, for two after the next. Soak, because a busy machine may sleep longer."""
+    body = """
+        import ctypes
+        configure(keeper="none")
+        for number in range(5): log.info("x", extra={"n": number})
+        [writer] = logging.getLogger().handlers[0]._recorder._writers.values()
+        turns = [0]
+        def other():
+            while True:
+                turns[0] += 1
+                time.sleep(0.001)
+        threading.Thread(target=other, daemon=True).start()
+        def stall():
+            writer.segments.check_home_at = 1e18  # that look is taken in Python
+            os.environ.update(FAULTS_DO="stall", FAULTS_CALLS="write", FAULTS_AT="1", FAULTS_STALL_MS="200")
+            ctypes.CDLL(None).faults_read()
+            before = turns[0]
+            log.info("x", extra={"n": 5})
+            return turns[0] - before > 5
+        given_up = []
+        for pause in (0, 1.3, 1.3, 1.3):
+            time.sleep(pause)
+            given_up.append(stall())
+        print(json.dumps(given_up), flush=True)
+    """
+    env = {**environment(tmp_path), "FAULTS_GO": str(tmp_path / "never")}
+    ended = programs.run(tmp_path / "home", body, env=env).clean()
+    assert json.loads(ended.out) == [False, False, True, True]
+
+
 def test_records_that_were_logged_during_a_failure(home: Path) -> None:
     """What a signal handler logs while an error of the disk is handled is written before the call returns."""
     with logging_to(home) as logger:
