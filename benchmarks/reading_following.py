@@ -22,6 +22,8 @@ _LINES: Final = 200
 """Lines whose way from the call to stdout is measured."""
 _FOLLOWERS: Final = 8
 _CALLS: Final = 4000
+_PAUSE_S: Final = 0.0002
+"""Seconds between two calls, of which there are some 2,500 in a second."""
 _PAIRS: Final = 7
 """How often a program logs without and with followers, in turns."""
 
@@ -45,10 +47,19 @@ def _log(home: str, count: int, pause: float) -> None:
     logging.shutdown()
 
 
-def _run(home: str, count: int, pause: float) -> float:
-    command = [sys.executable, "-m", "benchmarks.reading_following", home, str(count), str(pause)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(json.loads(done.stdout))
+def _run(*homes: str, count: int, pause: float) -> list[float]:
+    """Log into some homes at the same time; return the CPU of a call in each, in µs."""
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "benchmarks.reading_following", home, str(count), str(pause)],
+                    stdout=subprocess.PIPE,
+                )
+            )
+            for home in homes
+        ]
+        return [float(json.loads(writer.communicate()[0])) for writer in writers]
 
 
 def _tail(home: str, stack: ExitStack) -> subprocess.Popen[bytes]:
@@ -77,17 +88,23 @@ def _latencies(home: str) -> list[float]:
     return milliseconds
 
 
-def _cost(home: str) -> float:
-    """Return how many percent the CPU of a call is higher with followers."""
-    ratios = []
+def _cost(followed: str, other: str) -> tuple[float, float]:
+    """Return two costs of followers, in percent of the CPU of a call.
+
+    First: a home with followers, compared with another home at the same time. Second: that other home, compared with a
+    time without followers, because followers also use the caches and cores of other programs.
+    """
+    pairs = []
     for _ in range(_PAIRS):
-        alone = _run(home, _CALLS, 0.0002)
+        [alone] = _run(other, count=_CALLS, pause=_PAUSE_S)
         with ExitStack() as stack:
-            followers = [_tail(home, stack) for _ in range(_FOLLOWERS)]
+            followers = [_tail(followed, stack) for _ in range(_FOLLOWERS)]
             for follower in followers:
                 stack.enter_context(_Drained(follower))
-            ratios.append(_run(home, _CALLS, 0.0002) / alone)
-    return 100 * (statistics.median(ratios) - 1)
+            pairs.append((alone, *_run(followed, other, count=_CALLS, pause=_PAUSE_S)))
+    followed_more = statistics.median(with_followers / beside for _, with_followers, beside in pairs)
+    other_more = statistics.median(beside / alone for alone, _, beside in pairs)
+    return 100 * (followed_more - 1), 100 * (other_more - 1)
 
 
 class _Drained:
@@ -107,14 +124,16 @@ class _Drained:
 def rows(_: Path) -> list[str]:
     """Return the rows of the table of `reading.py`."""
     with tempfile.TemporaryDirectory() as directory:
-        home = f"{directory}/home"
-        _run(home, 1, 0.0)
-        times = sorted(_latencies(home))
-        cost = _cost(home)
+        followed, other = f"{directory}/followed", f"{directory}/other"
+        _run(followed, other, count=1, pause=0.0)
+        times = sorted(_latencies(followed))
+        more, beside = _cost(followed, other)
     p99 = times[int(len(times) * 0.99)]
+    cost = f"{_FOLLOWERS} followers: CPU of a call"
     return [
         f"| `tail`: from the call to the line, median and p99 | {statistics.median(times):.0f} and {p99:.0f} ms |",
-        f"| {_FOLLOWERS} followers: CPU of a call of the writer (< 3 %) | {cost:+.1f} % |",
+        f"| {cost}, compared with a second home at the same time (< 3 %) | {more:+.1f} % |",
+        f"| the second home, compared with a time without followers | {beside:+.0f} % |",
     ]
 
 

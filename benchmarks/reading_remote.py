@@ -5,16 +5,15 @@ python -m benchmarks.reading_remote HOME        serves the blocks of a home unti
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from benchmarks.reading_questions import SUBSYSTEM, Sample
 
@@ -31,30 +30,29 @@ def _log_of(home: Path) -> Any:
 
 
 def _serve(home: Path) -> None:
-    """Serve the blocks, each some milliseconds after it was asked for; print the address and the CID of the head."""
+    """Serve the blocks, each some milliseconds after it was asked for; print the address and the CID of the head.
+
+    Each request comes in one piece, and the server does as little as possible: it shares the machine with the reader.
+    """
     log = _log_of(home)
     blocks = {cid.text: block for index in range(log.newest + 1) for cid, block in log.batches.blocks(index)}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    class Answers(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._transport = cast("asyncio.Transport", transport)
 
-        def do_GET(self) -> None:
-            time.sleep(_LATENCY_S)
-            block = blocks[self.path.rpartition("/")[2].partition("?")[0]]
-            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(block), block))
+        def data_received(self, data: bytes) -> None:
+            block = blocks[data.split(b" ", 2)[1].decode().rpartition("/")[2].partition("?")[0]]
+            answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(block), block)
+            asyncio.get_running_loop().call_later(_LATENCY_S, self._transport.write, answer)
 
-        def log_message(self, *_: object) -> None:
-            pass
+    async def serve() -> None:
+        server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        print(json.dumps([f"http://127.0.0.1:{port}", _head_of(home)]), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 64
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(json.dumps([f"http://127.0.0.1:{server.server_address[1]}", _head_of(home)]), flush=True)
-        sys.stdin.read()
-        server.shutdown()
+    asyncio.run(serve())
 
 
 def _head_of(home: Path) -> str:

@@ -28,7 +28,7 @@ The map of the package, in the order in which a record passes it (docs/architect
     subsystems/     what each subsystem logs
     config/         the settings of a handler
     errors.py       all exceptions
-    accelerator/    the extension module in C that takes plain records, and what it shares with Python
+    accelerator/    the extension module in C that takes plain records and reads batches, and what it shares with Python
     concurrency/    threads and locks that gevent does not replace, daemon threads, the lock of logging
     testing/        help for the tests of programs that log here
     _pyinstaller/   hooks for programs that PyInstaller freezes
@@ -37,6 +37,7 @@ The map of the package, in the order in which a record passes it (docs/architect
 
 from __future__ import annotations
 
+from importlib import import_module as _import_module
 from typing import TYPE_CHECKING
 
 try:
@@ -69,13 +70,13 @@ from ipfs_log_handlers.errors import (
     VerificationError,
     WrongIdentityError,
 )
-from ipfs_log_handlers.ingest.handler import IPFSHandler
-from ipfs_log_handlers.ingest.processor import IPFSProcessor
-from ipfs_log_handlers.ingest.registration import register
-from ipfs_log_handlers.subsystems import Subsystem
 
 if TYPE_CHECKING:
     from ipfs_log_handlers.api import open_dataset, open_home
+    from ipfs_log_handlers.ingest.handler import IPFSHandler
+    from ipfs_log_handlers.ingest.processor import IPFSProcessor
+    from ipfs_log_handlers.ingest.registration import register
+    from ipfs_log_handlers.subsystems import Subsystem
     from ipfs_log_handlers.verify.check import check
 
 __all__ = [
@@ -110,15 +111,27 @@ __all__ = [
 
 
 if not TYPE_CHECKING:  # without this line a type checker would accept any name
+    _MODULES = {
+        "IPFSHandler": "ingest.handler",
+        "IPFSProcessor": "ingest.processor",
+        "Subsystem": "subsystems",
+        "check": "verify.check",
+        "open_dataset": "api",
+        "open_home": "api",
+        "register": "ingest.registration",
+    }
+    """The module of each name that is imported when it is first used: a program imports only what it needs."""
+    _PACKAGES = ("api", "concurrency", "config", "format", "home", "ingest", "runtime", "stores", "subsystems")
+    """Packages that are imported when they are first used as an attribute of this one."""
 
     def __getattr__(name: str) -> object:
-        """Import the functions that read a home when they are first used: a program that only logs starts faster."""
-        if name in ("open_home", "open_dataset"):
-            from ipfs_log_handlers import api
-
-            return getattr(api, name)
-        if name == "check":
-            from ipfs_log_handlers.verify.check import check
-
-            return check
+        """Import a name when it is first used."""
+        if name in _MODULES:
+            return getattr(_import_module(f"{__name__}.{_MODULES[name]}"), name)
+        if name in _PACKAGES:
+            return _import_module(f"{__name__}.{name}")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        """List all names, also those that are not imported yet."""
+        return sorted({*globals(), *__all__})

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -101,9 +102,10 @@ def test_package_is_marked_as_typed():
 
 
 def test_import_is_light():
-    """`import ipfs_log_handlers` loads nothing from outside the standard library, and neither asyncio nor ssl."""
+    """The handler loads nothing from outside the standard library, and neither asyncio nor ssl."""
     program = (
-        "import sys, logging; before = set(sys.modules); import ipfs_log_handlers; print(*set(sys.modules) - before)"
+        "import sys, logging; before = set(sys.modules); from ipfs_log_handlers import IPFSHandler, IPFSProcessor, "
+        "register; print(*set(sys.modules) - before)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
@@ -111,6 +113,30 @@ def test_import_is_light():
 
     assert {"ipfs_log_handlers"} == {name for name in loaded if name not in sys.stdlib_module_names}
     assert set() == loaded & {"asyncio", "ssl", "sqlite3", "unittest", "email", "http"}
+
+
+def test_the_package_alone_imports_no_handler():
+    """A command that needs none starts faster."""
+    program = "import sys, ipfs_log_handlers; print(*(name for name in sys.modules if 'ingest' in name))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_packages_are_attributes_of_the_front_door():
+    """`import ipfs_log_handlers` is enough for `ipfs_log_handlers.config`."""
+    program = "import ipfs_log_handlers as p; print(p.subsystems.Subsystem.__name__, p.config.__name__, p.api.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["Subsystem", "ipfs_log_handlers.config", "ipfs_log_handlers.api"]
+
+
+def test_a_name_that_a_test_of_a_program_replaces_comes_back():
+    """The front door keeps no object that was there for a while."""
+    real = ipfs_log_handlers.open_home
+    with mock.patch("ipfs_log_handlers.api.open_home"):
+        assert ipfs_log_handlers.open_home is not real
+    assert ipfs_log_handlers.open_home is real
+    with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
+        getattr(ipfs_log_handlers, "no_such_name")  # noqa: B009 - a type checker refuses the attribute
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Take plain records in C where the package was built with a compiler: the same lines, at a smaller cost."""
+"""Take plain records and read batches in C, where a compiler built the package: the same answers, at less cost."""

@@ -1,4 +1,5 @@
-/* The accelerator: takes a plain LogRecord to a line in the segment in one call.
+/* The accelerator: makes a line in the segment of a plain LogRecord in one call; splits blocks of a segment for the
+   keeper; reads and searches batches for readers.
 
    `Taker.take` does what `ingest.call_site` does in Python, and writes the same bytes. It raises nothing and decides
    nothing: a record, a setting or a state that it does not know goes to the function of Python that it was given.
@@ -10,6 +11,7 @@
    It uses the limited API of Python 3.10: one binary serves all later Pythons. */
 #define Py_LIMITED_API 0x030A0000
 #define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE /* memmem, memrchr */
 #include <Python.h>
 
 #ifndef __linux__
@@ -24,7 +26,10 @@
 #include <unistd.h>
 
 #include "crc32.h"
+#include "dag_cbor.h"
+#include "files.h"
 #include "json.h"
+#include "search.h"
 #include "state.h"
 
 /* A `write` that takes longer, in seconds, shows that the disk stalls. */
@@ -91,8 +96,8 @@ static double monotonic(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* Clear an exception of the program's code, whose record then goes the way of Python; -1 for KeyboardInterrupt and the
-   like, which the program must get. */
+/* Clear an exception, because Python then does the work again, and raises it itself if it must; -1 for KeyboardInterrupt
+   and the like, which the program must get. */
 static int clear_error(void)
 {
     if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
@@ -756,14 +761,145 @@ static PyObject *split_records(PyObject *module, PyObject *block)
     return Py_BuildValue("(Nn)", jsons, (Py_ssize_t)(line - bytes));
 }
 
+/* ---- for readers */
+
+/* Read a block of DAG-CBOR, as `format.dagcbor` does; `NotImplemented` if Python must read it, or refuse it. */
+static PyObject *read_dag_cbor(PyObject *module, PyObject *arguments)
+{
+    char *bytes;
+    Py_ssize_t size;
+    PyObject *link_type;
+    if (!PyArg_ParseTuple(arguments, "y#O", &bytes, &size, &link_type))
+        return NULL;
+    PyObject *value = read_cbor(bytes, size, link_type);
+    if (value || clear_error() < 0)
+        return value;
+    Py_INCREF(Py_NotImplemented);
+    return Py_NotImplemented;
+}
+
+/* Names below a home that a path has at most; Python reads a longer one. */
+#define MAX_NAMES 16
+
+/* Encode the root and the names below it; 0 for too many names or none, or for one that no file can have. */
+static int encode_names(PyObject *root, PyObject *below, PyObject **encoded, const char **names)
+{
+    Py_ssize_t count = PyList_Size(below);
+    if (count < 1 || count > MAX_NAMES)
+        return 0;
+    for (Py_ssize_t number = 0; number <= count; number++) {
+        PyObject *name = number ? PyList_GetItem(below, number - 1) : root;
+        if (!PyUnicode_FSConverter(name, &encoded[number]))
+            return 0;
+        names[number] = PyBytes_AsString(encoded[number]);
+    }
+    return 1;
+}
+
+/* Read bytes of a file below a home, as `home.paths.read_part` does; `None` if Python must read it, or refuse it, `False`
+   if there is no such file. */
+static PyObject *read_below(PyObject *module, PyObject *arguments)
+{
+    PyObject *root, *below, *encoded[MAX_NAMES + 1] = {NULL}, *data = NULL;
+    const char *names[MAX_NAMES + 1];
+    long long offset;
+    Py_ssize_t size, have;
+    int is_missing = 0;
+    if (!PyArg_ParseTuple(arguments, "O!O!Ln", &PyUnicode_Type, &root, &PyList_Type, &below, &offset, &size))
+        return NULL;
+    if (encode_names(root, below, encoded, names) && offset >= 0 && size >= 0) {
+        size_t count = (size_t)PyList_Size(below);
+        char *bytes;
+        Py_BEGIN_ALLOW_THREADS
+        bytes = read_file(names[0], names + 1, count, (off_t)offset, (size_t)size, &have);
+        is_missing = !bytes && errno == ENOENT;
+        Py_END_ALLOW_THREADS
+        data = bytes ? PyBytes_FromStringAndSize(bytes, have) : NULL;
+        free(bytes);
+    }
+    for (int number = 0; number <= MAX_NAMES; number++)
+        Py_XDECREF(encoded[number]);
+    if (data || clear_error() < 0)
+        return data;
+    return Py_BuildValue("O", is_missing ? Py_False : Py_None);
+}
+
+/* Return the lines that were found, as pairs of offsets in the text. */
+static PyObject *offsets_of(const Lines *lines, const char *text)
+{
+    PyObject *offsets = PyList_New(0);
+    for (size_t number = 0; offsets && number < lines->count; number++) {
+        const Line *line = &lines->items[number];
+        PyObject *pair = Py_BuildValue("(nn)", (Py_ssize_t)(line->begin - text), (Py_ssize_t)(line->end - text));
+        if (!pair || PyList_Append(offsets, pair) < 0)
+            Py_CLEAR(offsets);
+        Py_XDECREF(pair);
+    }
+    return offsets;
+}
+
+static int is_pair(PyObject *pair)
+{
+    if (!PyTuple_Check(pair))
+        PyErr_SetString(PyExc_TypeError, "a clue is a pair of a word and bounds, and bounds are a pair of numbers");
+    return PyTuple_Check(pair);
+}
+
+/* Read a clue: `(word, None)`, or `(word, (least, most))`. */
+static int read_clue(PyObject *pair, Clue *clue)
+{
+    PyObject *bounds;
+    Py_ssize_t size;
+    if (!is_pair(pair) || !PyArg_ParseTuple(pair, "y#O", &clue->word, &size, &bounds))
+        return 0;
+    if (size == 0) {
+        PyErr_SetString(PyExc_ValueError, "an empty word is in every line");
+        return 0;
+    }
+    clue->size = (size_t)size;
+    clue->has_bounds = bounds != Py_None;
+    return !clue->has_bounds || (is_pair(bounds) && PyArg_ParseTuple(bounds, "dd", &clue->least, &clue->most));
+}
+
+/* Find the lines of a text that meet one of some clues or escape a character, as `query.clues` does. */
+static PyObject *lines_with(PyObject *module, PyObject *arguments)
+{
+    char *text;
+    Py_ssize_t size;
+    PyObject *pairs;
+    if (!PyArg_ParseTuple(arguments, "y#O!", &text, &size, &PyTuple_Type, &pairs))
+        return NULL;
+    Lines lines = {.is_sorted = 1};
+    int is_ok = PyTuple_Size(pairs) > 0 || add_escaping_lines(&lines, text, text + size);
+    for (Py_ssize_t number = 0; is_ok && number < PyTuple_Size(pairs); number++) {
+        Clue clue;
+        is_ok = read_clue(PyTuple_GetItem(pairs, number), &clue) && PyErr_CheckSignals() == 0;
+        if (is_ok) {
+            Py_BEGIN_ALLOW_THREADS
+            is_ok = number > 0 || add_escaping_lines(&lines, text, text + size);
+            is_ok = is_ok && find_more_lines(&lines, text, (size_t)size, &clue);
+            Py_END_ALLOW_THREADS
+        }
+    }
+    sort_lines(&lines);
+    PyObject *offsets = is_ok ? offsets_of(&lines, text) : NULL;
+    free(lines.items);
+    return is_ok || PyErr_Occurred() ? offsets : PyErr_NoMemory();
+}
+
 /* ---- the module */
 
 static PyMethodDef functions[] = {
     {"split_records", split_records, METH_O, "Split off the valid record lines at the start of a block."},
+    {"read_dag_cbor", read_dag_cbor, METH_VARARGS, "Read a block of DAG-CBOR, or return NotImplemented."},
+    {"read_below", read_below, METH_VARARGS,
+     "Read bytes of a file below a home; None: Python must read it; False: it is missing."},
+    {"lines_with", lines_with, METH_VARARGS, "Find the lines of a text that meet a clue or escape a character."},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_accelerator", "Take plain records in C.", -1, functions, NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT, "_accelerator", "Take plain records in C, and read batches.", -1, functions,
+    NULL, NULL, NULL, NULL,
 };
 
 /* Learn the attributes of a LogRecord of this Python. */

@@ -15,6 +15,7 @@ from math import isfinite
 from struct import Struct
 from typing import Any, Final
 
+from ipfs_log_handlers.accelerator.state import ACCELERATOR
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format.cid import Cid
 
@@ -190,6 +191,10 @@ def decode(data: bytes | bytearray | memoryview) -> object:
         FormatError: they are not DAG-CBOR in its one canonical form; `where` is the offset.
     """
     data = bytes(data)
+    if ACCELERATOR is not None:
+        value = ACCELERATOR.read_dag_cbor(data, Cid)
+        if value is not NotImplemented:
+            return value
     value, at = _read(data, 0, 0)
     if at != len(data):
         raise FormatError("bytes follow after the value", found=f"{len(data) - at} bytes", where=f"byte {at}")

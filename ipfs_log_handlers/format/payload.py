@@ -16,24 +16,19 @@ Spec: RFC 8878.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ipfs_log_handlers.errors import FormatError
 from ipfs_log_handlers.format import dagcbor
 from ipfs_log_handlers.format.checkpoint import key_name_of
 from ipfs_log_handlers.format.line import MAX_LINE_BYTES
 from ipfs_log_handlers.format.merkle import SALT_SIZE
-
-if TYPE_CHECKING:
-    from types import ModuleType
+from ipfs_log_handlers.format.zstd_frame import MAGIC, decompressor, inflate_at_once, zstd_library
 
 __all__ = [
     "MAX_RAW_BYTES",
     "MAX_RECORDS",
-    "MAX_WINDOW_LOG",
     "PIECE",
     "Encoder",
     "Salt",
@@ -48,15 +43,11 @@ __all__ = [
 
 PIECE = 64 * 1024
 """Bytes that are inflated at a time."""
-MAX_WINDOW_LOG = 23
-"""Binary logarithm of the window that a frame may ask for: 8 MiB, as `zstd -19` does; our frames ask for 1 MiB."""
 MAX_RAW_BYTES = 256 << 20
 """Bytes of all lines of a batch. A batch is full at 64 MiB of lines, and its last record has at most 64 MiB."""
 MAX_RECORDS = 1 << 21
 """Records of a batch. A record has some 90 bytes at least, so no batch of ours has as many."""
 
-_MAGIC = b"\x28\xb5\x2f\xfd"
-"""The first bytes of a zstd frame."""
 _SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 """The magic numbers of skippable frames."""
 _PREFIX_MAGIC = (0x184D2A50).to_bytes(4, "little")
@@ -131,7 +122,7 @@ class Encoder:
     __slots__ = ("_compressor",)
 
     def __init__(self, level: int) -> None:
-        zstd = _zstd()
+        zstd = zstd_library()
         which = zstd.CompressionParameter
         options = {which.compression_level: level, which.checksum_flag: 1}
         if level > 1:
@@ -174,8 +165,8 @@ def inflate(data: bytes, size: int) -> bytes:
         FormatError: the frame is damaged, or its text has another size.
     """
     source = _Source([data], len(data))
-    if source.magic() != _MAGIC:
-        raise FormatError("not a zstd frame", expected=_MAGIC.hex(), found=data[:4].hex())
+    if source.magic() != MAGIC:
+        raise FormatError("not a zstd frame", expected=MAGIC.hex(), found=data[:4].hex())
     text = b"".join(_inflate_frame(source, size))
     if len(text) != size or source.magic():
         raise FormatError("a zstd frame of another size", expected=size, found=len(text))
@@ -223,22 +214,25 @@ def lines(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int)
 
 
 def text(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int) -> bytes:
-    """Return all lines of a payload as one text, each ended by LF: faster than `lines`, and `raw` bytes of memory.
+    """Return all lines of a payload as one text, each ended by LF: faster than `lines`, but all in memory.
 
     Args:
         chunks: the payload in pieces of any size.
         log: the log that it must belong to.
         index: the batch that it must belong to.
         raw: bytes that it must inflate to; the caller makes sure that there is memory for them.
-        size: bytes that it must have.
+        size: bytes that it must have; they are held in memory, too.
 
     Raises:
         FormatError: as for `lines`.
     """
-    where = f"{log} batch {index}"
-    if raw > MAX_LINE_BYTES:
-        raise FormatError("too many bytes to hold", expected=f"at most {MAX_LINE_BYTES}", found=raw, where=where)
-    whole = b"".join(_inflate(_Source(chunks, size), log, index, raw, piece=raw + 1))
+    where, held = f"{log} batch {index}", max(raw, size)
+    if held > MAX_LINE_BYTES:
+        raise FormatError("too many bytes to hold", expected=f"at most {MAX_LINE_BYTES}", found=held, where=where)
+    data = b"".join(_measured(chunks, size))
+    whole = _one_frame(data, log, index, raw)
+    if whole is None:
+        whole = b"".join(_inflate(_Source([data], size), log, index, raw))
     if raw > MAX_RECORDS and whole.count(b"\n") > MAX_RECORDS:
         raise FormatError("too many records for a batch", expected=f"at most {MAX_RECORDS}", where=where)
     if whole and not whole.endswith(b"\n"):
@@ -246,11 +240,22 @@ def text(chunks: Iterable[bytes], *, log: str, index: int, raw: int, size: int) 
     return whole
 
 
-def _inflate(source: _Source, log: str, index: int, raw: int, *, piece: int = PIECE) -> Iterator[bytes]:
-    """Inflate the frames, in pieces of at most `piece` bytes and `raw` bytes in all."""
+def _one_frame(data: bytes, log: str, index: int, raw: int) -> bytes | None:
+    """Inflate a payload of one frame, as our encoder makes it, in one step.
+
+    Returns:
+        `None` for any other payload: `_inflate` then reads it, or says what is wrong.
+    """
+    place, begin = open_prefix(data)
+    inflated = inflate_at_once(memoryview(data)[begin:], raw)
+    return inflated if (place.log, place.index) == (log, index) else None
+
+
+def _inflate(source: _Source, log: str, index: int, raw: int) -> Iterator[bytes]:
+    """Inflate the frames, in pieces of at most `PIECE` bytes and `raw` bytes in all."""
     _check_place(source, log, index)
     left = raw
-    for inflated in _frames(source, raw, piece):
+    for inflated in _frames(source, raw):
         left -= len(inflated)
         yield inflated
     if left:
@@ -268,30 +273,29 @@ def frames(chunks: Iterable[bytes], *, raw: int, size: int) -> Iterator[bytes]:
     Raises:
         FormatError: other bytes than frames, a damaged frame, or too many bytes.
     """
-    yield from _frames(_Source(chunks, size), raw, PIECE)
+    yield from _frames(_Source(chunks, size), raw)
 
 
-def _frames(source: _Source, left: int, piece: int) -> Iterator[bytes]:
+def _frames(source: _Source, left: int) -> Iterator[bytes]:
     while magic := source.magic():
         if int.from_bytes(magic, "little") in _SKIPPABLE:
             source.skip(int.from_bytes(source.exactly(4), "little"))
-        elif magic == _MAGIC:
-            for inflated in _inflate_frame(source, left, piece):
+        elif magic == MAGIC:
+            for inflated in _inflate_frame(source, left):
                 left -= len(inflated)
                 yield inflated
         else:
-            raise FormatError("not a zstd frame", expected=_MAGIC.hex(), found=magic.hex(), where=source.where())
+            raise FormatError("not a zstd frame", expected=MAGIC.hex(), found=magic.hex(), where=source.where())
 
 
-def _inflate_frame(source: _Source, left: int, most: int = PIECE) -> Iterator[bytes]:
+def _inflate_frame(source: _Source, left: int) -> Iterator[bytes]:
     """Inflate one frame, whose magic number was read already; bytes after the frame are put back into the source."""
-    zstd = _zstd()
-    frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: MAX_WINDOW_LOG})
-    data = _MAGIC
+    frame = decompressor()
+    data = MAGIC
     while not frame.eof:
         try:
-            piece: bytes = frame.decompress(data, max_length=min(most, left + 1))
-        except zstd.ZstdError as error:
+            piece: bytes = frame.decompress(data, max_length=min(PIECE, left + 1))
+        except zstd_library().ZstdError as error:
             raise FormatError("a zstd frame is damaged, or needs a window over 8 MiB", where=source.where()) from error
         left -= len(piece)
         if left < 0:
@@ -367,21 +371,18 @@ class _Source:
 
 def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     """Cut chunks into pieces, and check that they have `size` bytes together."""
+    for chunk in _measured(chunks, size):
+        for start in range(0, len(chunk), PIECE):
+            yield chunk[start : start + PIECE]
+
+
+def _measured(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Yield chunks, and check that they have `size` bytes together."""
     seen = 0
     for chunk in chunks:
         seen += len(chunk)
         if seen > size:
             raise FormatError("a payload is longer than its manifest says", expected=size, found=f"{seen} or more")
-        for start in range(0, len(chunk), PIECE):
-            yield chunk[start : start + PIECE]
+        yield chunk
     if seen != size:
         raise FormatError("a payload is shorter than its manifest says", expected=size, found=seen)
-
-
-def _zstd() -> ModuleType:
-    """Return the zstd of the standard library, or a compatible module for older Pythons."""
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-    return zstd

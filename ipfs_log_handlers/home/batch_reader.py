@@ -112,9 +112,7 @@ class BatchReader(BatchFiles):
 
     def _read_place(self, pack: int, place: PackedBatch) -> _Packed | None:
         """Read the sections of a batch in a pack; `None` if the pack is shorter."""
-        with disk.stream(self.pack_file(place.index, pack)) as stream:
-            stream.seek(place.offset)
-            sections = stream.read(place.length)
+        sections = disk.read_part(self.pack_file(place.index, pack), place.offset, place.length)
         return _Packed(pack, place, sections) if sections else None
 
     def where(self, index: int) -> Path:
@@ -132,10 +130,14 @@ class BatchReader(BatchFiles):
 
     def content(self, index: int) -> bytes:
         """Read the CAR of a batch unchanged, without the blocks of an archive; empty bytes if it is missing."""
-        with suppress(FileNotFoundError), self._open(index) as stream:
-            size = stream.seek(0, 2)
-            stream.seek(0)
-            return stream.read(min(size, MAX_FILE_BYTES))
+        path = self.file(index)
+        with suppress(FileNotFoundError):
+            return disk.read_part(path, 0, MAX_FILE_BYTES)
+        place = self._packed(index)
+        if place is not None:
+            return packs.as_car(place.sections)
+        with suppress(FileNotFoundError):  # a repair may just have written this file
+            return disk.read_part(path, 0, MAX_FILE_BYTES)
         return b""
 
     def manifest(self, index: int) -> Manifest:

@@ -41,6 +41,7 @@ from ipfs_log_handlers.home.paths import (
     open_listing,
     read,
     read_beginning,
+    read_part,
     status,
     stream,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "overwrite",
     "read",
     "read_beginning",
+    "read_part",
     "remove",
     "remove_directory",
     "rename",

@@ -19,6 +19,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from ipfs_log_handlers.accelerator.state import ACCELERATOR
+
 __all__ = [
     "WrongFileError",
     "add_root",
@@ -36,6 +38,7 @@ __all__ = [
     "open_listing",
     "read",
     "read_beginning",
+    "read_part",
     "status",
     "stream",
 ]
@@ -298,6 +301,35 @@ def read_beginning(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
         return _read(descriptor, max_bytes)
     finally:
         os.close(descriptor)
+
+
+def read_part(path: Path, offset: int, size: int) -> bytes:
+    """Read at most `size` bytes of a file from an offset on.
+
+    The accelerator does it in one step: a reader of many files then waits less for the GIL.
+
+    Args:
+        path: the file; no link is followed.
+        offset: place of the first byte.
+        size: number of bytes.
+
+    Returns:
+        Fewer bytes where the file ends, none after its end.
+
+    Raises:
+        OSError: as `stream`.
+    """
+    root, below = _split(os.fspath(path))
+    if ACCELERATOR is not None and below:
+        data: bytes | bool | None = ACCELERATOR.read_below(root, below, offset, size)
+        if isinstance(data, bytes):
+            return data
+        if data is False:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    with stream(path) as file:
+        left = file.seek(0, os.SEEK_END) - offset
+        file.seek(offset)
+        return file.read(min(left, size)) if left > 0 else b""
 
 
 def _read(descriptor: int, max_bytes: int) -> bytes:

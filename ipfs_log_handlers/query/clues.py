@@ -8,10 +8,11 @@ candidate. Each candidate is then decoded and compared exactly.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
+
+from ipfs_log_handlers.accelerator.state import ACCELERATOR
 
 __all__ = ["Clue", "Clues", "best_clues", "key_word", "lines_with", "plain_bytes", "value_word"]
 
@@ -20,31 +21,28 @@ _MAX_EXACT_CHARACTERS: Final = 15
 """Characters of a number that a float represents exactly; a longer one is only compared exactly later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clue:
+class Clue(NamedTuple):
     """A word in a line."""
 
     word: bytes
-    number: Callable[[float], bool] | None = None
-    """Condition on the number after the word; `None`: the word is enough."""
-    least: float = 0
-    """A number that meets the condition is this one or a greater one; 0 or less says nothing."""
+    bounds: tuple[float, float] | None = None
+    """Least and greatest number that may follow the word; `None`: anything may. The accelerator reads it, too."""
 
     def places_in(self, text: bytes) -> Iterator[int]:
         """Yield where the clue holds in a text of lines: at least one place in each line that can match."""
-        if self.number is not None:
-            yield from self._numbers_in(text, self.number)
+        if self.bounds is not None:
+            yield from self._numbers_in(text, *self.bounds)
             return
         at = text.find(self.word)
         while at >= 0:
             yield at
             at = text.find(self.word, text.find(b"\n", at))
 
-    def _numbers_in(self, text: bytes, number: Callable[[float], bool]) -> Iterator[int]:
-        for match in _number_after(self.word, _digits_of(self.least)).finditer(text):
+    def _numbers_in(self, text: bytes, least: float, greatest: float) -> Iterator[int]:
+        for match in _number_after(self.word, _digits_of(least)).finditer(text):
             token = match[1]
             try:
-                if len(token) > _MAX_EXACT_CHARACTERS or number(float(token)):
+                if len(token) > _MAX_EXACT_CHARACTERS or least <= float(token) <= greatest:
                     yield match.start()
             except ValueError:  # such as 1.2.3, which is a number for nobody
                 continue
@@ -74,7 +72,17 @@ Clues = tuple[Clue, ...]
 
 
 def lines_with(text: bytes, clues: Iterable[Clue]) -> list[tuple[int, int]]:
-    """Return begin and end of the lines that meet a clue or escape a character, in their order."""
+    """Return begin and end of the lines that meet a clue or escape a character, in their order.
+
+    Args:
+        text: the lines, each ended by LF.
+        clues: conditions, of which a line meets one.
+
+    Returns:
+        For each line the offset of its first byte and of its LF.
+    """
+    if ACCELERATOR is not None:
+        return ACCELERATOR.lines_with(text, tuple(clues))  # type: ignore[no-any-return]
     spans = dict(_escaping(text))
     for clue in clues:
         end = -1
@@ -102,7 +110,7 @@ def best_clues(conditions: Iterable[Clues | None]) -> Clues | None:
 
 
 def _selectivity(clues: Sequence[Clue]) -> tuple[bool, int]:
-    return all(clue.number is None for clue in clues), min((len(clue.word) for clue in clues), default=0)
+    return all(clue.bounds is None for clue in clues), min((len(clue.word) for clue in clues), default=0)
 
 
 def plain_bytes(text: str) -> bytes | None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from math import isfinite
-from operator import eq, ge, gt, le, lt
+from math import inf, isfinite, nextafter
 from typing import Any, Final
 
 from ipfs_log_handlers.format.bloom import hash_of_number, hash_of_text, number_of
@@ -16,11 +14,9 @@ from ipfs_log_handlers.subsystems.registry import is_id
 
 __all__ = ["MISSING", "Comparison", "Test", "number_of", "plain_number_of", "value_at"]
 
-_COMPARED_WITH: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    ">": lt, ">=": le, "<": gt, "<=": ge
-}  # fmt: skip
-"""The comparisons, with the value of the condition on the left."""
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?", re.ASCII)
+_MAX_CLUES: Final = 16
+"""Values up to which a text is searched for each of them; with more, it is searched for the key alone."""
 MISSING: Final = object()
 """The value of a field that a record does not have."""
 
@@ -138,8 +134,7 @@ class Comparison:
         if self.operator == "~":
             return (Clue(key),)
         if self.operator in ("<", "<=", ">", ">=") and _is_number(self.value):
-            least = self.value if self.operator in (">", ">=") else 0
-            return (Clue(key, partial(_COMPARED_WITH[self.operator], self.value), least),)
+            return (Clue(key, _bounds(self.operator, self.value)),)
         if self.operator in ("=", "in"):
             return self._clues_of_values(key, self.value if self.operator == "in" else (self.value,))
         return None
@@ -152,8 +147,9 @@ class Comparison:
             if isinstance(value, str):
                 clues.append(Clue(value_word(value) or key))
             else:
-                clues.append(Clue(key, partial(eq, value), value) if _is_number(value) else Clue(key))
-        return tuple(clues)
+                clues.append(Clue(key, _bounds("=", value) if _is_number(value) else None))
+        distinct = tuple(dict.fromkeys(clues))
+        return distinct if len(distinct) <= _MAX_CLUES else (Clue(key),)
 
     @property
     def ids(self) -> tuple[str, tuple[int, ...]] | None:
@@ -234,6 +230,20 @@ def _hash_of(value: Any) -> int | None:
     if isinstance(value, str):
         return hash_of_text(value)
     return hash_of_number(value) if _is_number(value) else None
+
+
+def _bounds(operator: str, value: float) -> tuple[float, float]:
+    """Return the least and the greatest number that can meet a comparison, as floats."""
+    try:
+        bound = float(value)
+    except OverflowError:
+        return (-inf, inf)
+    is_exact = bound == value
+    if operator in (">", ">="):
+        return (nextafter(bound, inf) if operator == ">" and is_exact else bound, inf)
+    if operator in ("<", "<="):
+        return (-inf, nextafter(bound, -inf) if operator == "<" and is_exact else bound)
+    return (bound, bound)
 
 
 def _is_number(value: Any) -> bool:

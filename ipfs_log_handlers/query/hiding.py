@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from ipfs_log_handlers.errors import ConfigurationError
 from ipfs_log_handlers.format.manifest import Manifest
-from ipfs_log_handlers.reader.parts import Part
+from ipfs_log_handlers.reader.parts import OpenText, Part
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ipfs_log_handlers.query.dataset import Dataset
     from ipfs_log_handlers.redaction.lines import LineRedaction
 
@@ -69,7 +71,7 @@ class HiddenPart:
         self._part = part
         self._redaction = redaction
         self._zone: Mapping[str, Any] | None = None
-        self.prefetch: Callable[[], None] | None = getattr(part, "prefetch", None)
+        self.prefetch: Callable[[], Future[bytes] | None] | None = getattr(part, "prefetch", None)
         self.sharpen: Callable[[], None] | None = getattr(part, "sharpen", None)
 
     @property
@@ -138,10 +140,12 @@ class HiddenPart:
         """Read the manifest."""
         return self._part.manifest()
 
-    def text(self) -> bytes | None:
-        """Return the records as one text, with secrets hidden."""
-        text = self._part.text()
-        return None if text is None else self._redaction.in_text(text)
+    def open_text(self) -> OpenText | None:
+        """Open the records as one text; secrets are hidden when it is inflated."""
+        stored = self._part.open_text()
+        if stored is None:
+            return None
+        return OpenText(lambda: self._redaction.in_text(stored.inflate()), stored.cancel)
 
     def lines(self) -> Iterator[bytes]:
         """Yield the records, with secrets hidden; report a gap."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,9 +16,12 @@ from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.query.clues import best_clues, lines_with
 from ipfs_log_handlers.query.filters import Condition, Filter
 from ipfs_log_handlers.query.plan import Planner, Stats
-from ipfs_log_handlers.query.read_ahead import read_ahead, text_of
+from ipfs_log_handlers.query.read_ahead import TextOf, read_ahead, text_of
 from ipfs_log_handlers.reader.lines import record_of, with_subsystem
-from ipfs_log_handlers.reader.parts import Part, time_of
+from ipfs_log_handlers.reader.parts import OpenText, Part, time_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["Match", "Matcher", "distinct_parts", "merged", "with_neighbours"]
 
@@ -90,7 +93,7 @@ class Matcher:
         self._head = [condition for condition in chosen.conditions if condition.head_only]
         self._whole = [condition for condition in chosen.conditions if not condition.head_only]
 
-    def matches(self, part: Part, ordinal: int, read: Callable[[Part], bytes | None] = text_of) -> list[Match]:
+    def matches(self, part: Part, ordinal: int, read: TextOf = text_of) -> list[Match]:
         """Read a part; return its matching records in their stored order.
 
         Args:
@@ -105,8 +108,7 @@ class Matcher:
         stats.bytes += part.size
         log, index, subsystem, origin = part.log, part.index, part.subsystem, part.origin
         passes = self.passes if self._head or self._whole else None
-        text = read(part)
-        candidates, number_at = self._candidates(part, text)
+        candidates, number_at = self._candidates(part, read(part))
         matches = []
         for place, line in candidates:
             time = time_of(line)
@@ -125,7 +127,7 @@ class Matcher:
         if text is None or clues is None:
             return self._all(part, text), int
         self.stats.records += part.records
-        return ((start, text[start:end]) for start, end in lines_with(text, clues)), _Numbers(text).at
+        return ((begin, text[begin:end]) for begin, end in lines_with(text, clues)), _Numbers(text).at
 
     def _all(self, part: Part, text: bytes | None) -> Iterator[tuple[int, bytes]]:
         """Yield all lines, each with its number in the part; count them."""
@@ -224,7 +226,7 @@ class _Copies:
         self.origin = next((part.origin for part in parts if part.origin is not None), None)
         self.first, self.last = self._known.first, self._known.last
         self.records, self.size = self._known.records, self._known.size
-        self.prefetch: Callable[[], None] | None = getattr(parts[0], "prefetch", None)
+        self.prefetch: Callable[[], Future[bytes] | None] | None = getattr(parts[0], "prefetch", None)
         self._is_one_history = False
 
     def zone(self) -> Mapping[str, Any]:
@@ -255,13 +257,18 @@ class _Copies:
             )
         self._is_one_history = True
 
-    def text(self) -> bytes | None:
-        """Return the text of the first source that can be read; raises what the last source raises."""
+    def open_text(self) -> OpenText | None:
+        """Open the text of the first source that can be opened; if it cannot be inflated, `lines` reads the next one.
+
+        Raises:
+            OSError, LogStoreError: as the last source.
+            VerificationError: two sources have different batches of this number.
+        """
         self._check_history()
         for part in self._parts[:-1]:
             with suppress(OSError, LogStoreError):
-                return part.text()
-        return self._parts[-1].text()
+                return part.open_text()
+        return self._parts[-1].open_text()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines of the first source that can be read; only the last source reports a gap."""
@@ -298,7 +305,8 @@ def merged(parts: Iterable[Part], matcher: Matcher, *, descending: bool = False)
     in_time = sorted(enumerate(matcher.planner.in_time(parts)), key=lambda item: due(item[1]), reverse=descending)
     ordered = _sharpened(in_time, due, descending=descending)
     pending: list[Match] = []  # the next one is the last item
-    for ordinal, part, read in read_ahead(item for item in ordered if matcher.planner.refusal(item[1]) is None):
+    chosen = (item for item in ordered if matcher.planner.refusal(item[1]) is None)
+    for ordinal, part, read in read_ahead(chosen):
         bound = due(part)
         while pending and (pending[-1].time > bound if descending else pending[-1].time < bound):
             yield pending.pop()

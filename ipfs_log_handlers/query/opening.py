@@ -79,7 +79,7 @@ def open_elsewhere(
         )
     get: Callable[[Cid], bytes]
     resolve: Callable[[str], Cid]
-    ask: Callable[[Cid], Future[bytes]] | None = None
+    ask: Callable[[Cid], Future[bytes]]
     if gateway is not None:
         from ipfs_log_handlers.reader.gateway import Gateway
 
@@ -87,11 +87,12 @@ def open_elsewhere(
         get, ask, resolve, close = blocks.get, blocks.ask, blocks.resolve, blocks.close
     else:
         fetcher = Fetcher([kubo or ""], token=token)
-        get, resolve, close = partial(fetcher.get, addresses=()), fetcher.resolve, fetcher.close
+        get, ask = partial(fetcher.get, addresses=()), partial(fetcher.ask, addresses=())
+        resolve, close = fetcher.resolve, fetcher.close
 
     def source(start: Cid, before: HeadSource | None = None) -> HeadSource:
         ended = close if cid is not None else _nothing
-        return HeadSource(start, get, ended, on_gap, keys=keys, verify=verify, before=before, ask=ask, keyring=keyring)
+        return HeadSource(start, get, ended, on_gap, ask=ask, keys=keys, verify=verify, before=before, keyring=keyring)
 
     if cid is not None:
         return source(cid)

@@ -12,7 +12,7 @@ from ipfs_log_handlers.query.columns import Layout, LayoutBuilder, time_micros
 from ipfs_log_handlers.query.filters import Filter, TimeBounds
 from ipfs_log_handlers.query.merge import Match, Matcher
 from ipfs_log_handlers.query.plan import Stats
-from ipfs_log_handlers.query.read_ahead import read_ahead
+from ipfs_log_handlers.query.read_ahead import TextOf, read_ahead
 from ipfs_log_handlers.query.rows import mappings_in
 from ipfs_log_handlers.reader.parts import FIRST_MOMENT, LAST_MOMENT, Part
 
@@ -249,7 +249,7 @@ class PartReader:
                 self._held[number] = content
             yield number, content
 
-    def _content(self, number: int, part: Part, read: Callable[[Part], bytes | None]) -> Content:
+    def _content(self, number: int, part: Part, read: TextOf) -> Content:
         """Read a part: its text, if every record of it is chosen, else its chosen records."""
         before = self._matcher.stats.records
         text = read(part)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import chain
 from typing import BinaryIO, Final
 
@@ -25,7 +24,6 @@ __all__ = [
     "decrypted",
     "in_steps",
     "open_batch",
-    "open_content",
     "record_in_tree",
 ]
 
@@ -140,13 +138,6 @@ def open_batch(batches: Batches, index: int, *, hashed: bool = True) -> Iterator
     """
     with batches.streams(index) as streams:
         yield BatchFile(*streams, hashed=hashed)
-
-
-@contextmanager
-def open_content(content: bytes, *, hashed: bool = True) -> Iterator[BatchFile]:
-    """Open a batch whose CAR is in memory; raises `FormatError` as `BatchFile`."""
-    with BytesIO(content) as stream:
-        yield BatchFile(stream, hashed=hashed)
 
 
 def in_steps(lines: Iterable[bytes]) -> Iterator[list[bytes]]:

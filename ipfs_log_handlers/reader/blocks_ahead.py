@@ -2,60 +2,80 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from ipfs_log_handlers.errors import StoreUnavailable
 from ipfs_log_handlers.format.cid import Cid
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
-__all__ = ["BlocksAhead"]
+__all__ = ["BlocksAhead", "wait_for_block"]
 
-_IN_FLIGHT: Final = 16
-"""Blocks that are asked for at the same time in threads."""
+
+def wait_for_block(cid: Cid, coming: Future[bytes]) -> bytes:
+    """Wait for a block that was asked for.
+
+    Raises:
+        StoreUnavailable: the source was closed meanwhile; else as the source.
+    """
+    from concurrent.futures import CancelledError
+
+    try:
+        return coming.result()
+    except CancelledError as error:
+        raise StoreUnavailable("the dataset was closed while a block was read", found=cid.text) from error
 
 
 class BlocksAhead:
     """The blocks of a daemon or gateway.
 
     Args:
-        get: returns a hashed block, in any number of threads at once.
-        ask: begins to get a block, many at a time; `None`: `get` is called in threads.
+        get: returns a hashed block.
+        ask: begins to get a block, many at a time.
     """
 
-    def __init__(self, get: Callable[[Cid], bytes], ask: Callable[[Cid], Future[bytes]] | None) -> None:
+    def __init__(self, get: Callable[[Cid], bytes], ask: Callable[[Cid], Future[bytes]]) -> None:
         self._get = get
-        self._ask = ask
-        self._pool: ThreadPoolExecutor | None = None
-        self._coming: dict[Cid, Future[bytes]] = {}
+        self.ask = ask
+        """Begins to get a block."""
+        self._ahead: dict[Cid, Future[bytes]] = {}
+        self._process = os.getpid()
 
     def __contains__(self, cid: Cid) -> bool:
         return True
 
     def block(self, cid: Cid) -> bytes:
-        """Return a block; if it was asked for ahead, wait for it."""
-        coming = self._coming.pop(cid, None)
-        return self._get(cid) if coming is None else coming.result()
+        """Return a block; if it was asked for ahead, wait for it.
 
-    def ask(self, cid: Cid) -> Future[bytes]:
-        """Begin to get a block."""
-        if self._ask is not None:
-            return self._ask(cid)
-        if self._pool is None:
-            from concurrent.futures import ThreadPoolExecutor  # only where blocks are asked for
+        Raises:
+            StoreUnavailable: the source was closed meanwhile; else as `get`.
+        """
+        coming = self._taken(cid)
+        return self._get(cid) if coming is None else wait_for_block(cid, coming)
 
-            self._pool = ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="ipfs-logs-reader")
-        return self._pool.submit(self._get, cid)
+    def future(self, cid: Cid) -> Future[bytes]:
+        """Return the future of a block; if the block was not asked for ahead, begin to get it."""
+        return self._taken(cid) or self.ask(cid)
 
-    def prefetch(self, cid: Cid) -> None:
-        """Begin to get a block that `block` will return later."""
-        if cid not in self._coming:
-            self._coming[cid] = self.ask(cid)
+    def prefetch(self, cid: Cid) -> Future[bytes]:
+        """Begin to get a block that is used later; return its future, by which it can be given up."""
+        coming = self._ahead[cid] = self.future(cid)
+        return coming
+
+    def _taken(self, cid: Cid) -> Future[bytes] | None:
+        """Return the future of a block that was asked for ahead, once; `None` if it was not, or was given up."""
+        coming = self._here().pop(cid, None)
+        return None if coming is None or coming.cancelled() else coming
+
+    def _here(self) -> dict[Cid, Future[bytes]]:
+        """Return what this process has asked for ahead: in a child, the requests of its parent never end."""
+        if self._process != os.getpid():
+            self._process, self._ahead = os.getpid(), {}
+        return self._ahead
 
     def close(self) -> None:
-        """Give up what was asked for ahead."""
-        self._coming.clear()
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._pool = None
+        """Forget what was asked for ahead; the requests end with the connection."""
+        self._ahead.clear()

@@ -27,8 +27,8 @@ from ipfs_log_handlers.reader.chain_places import place_in
 from ipfs_log_handlers.reader.chosen_parts import chosen_parts
 from ipfs_log_handlers.reader.gaps import Gap
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
-from ipfs_log_handlers.reader.parts import Part, Reads, Verify
-from ipfs_log_handlers.reader.sealed import check_head, verified_lines, verified_text
+from ipfs_log_handlers.reader.parts import OpenText, Part, Reads, Verify
+from ipfs_log_handlers.reader.sealed import check_head, open_text_in, verified_lines
 from ipfs_log_handlers.reader.sealed_log import OpenedBatch, SealedLog, among
 from ipfs_log_handlers.reader.source import BlockSource, CarBlocks, PlacedBlocks
 from ipfs_log_handlers.stores import MissingBlockError
@@ -265,7 +265,7 @@ class CarSource:
             cid,
             block,
             partial(self._lines, place),
-            partial(self._text, place),
+            partial(self._open_text, place),
             self._on_gap,
             verify=self._verify,
             blocks=partial(self._opened, place),
@@ -297,10 +297,9 @@ class CarSource:
             batch = OpenBatch(blocks, place.cid, place.cid)
             yield from verified_lines(batch, manifest, partial(_refuse, place.file), verify=verify)
 
-    def _text(self, place: _Place, manifest: Manifest) -> bytes | None:
+    def _open_text(self, place: _Place, manifest: Manifest) -> OpenText | None:
         with self._opened(place) as blocks:
-            batch = OpenBatch(blocks, place.cid, place.cid)
-            return verified_text(batch, manifest, partial(_refuse, place.file), verify=self._verify)
+            return open_text_in(OpenBatch(blocks, place.cid, place.cid), manifest, verify=self._verify)
 
     @contextmanager
     def _opened(self, place: _Place) -> Iterator[BlockSource]:

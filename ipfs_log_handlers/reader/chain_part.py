@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.errors import (
     ErasedError,
@@ -25,8 +25,11 @@ from ipfs_log_handlers.home.os_errors import explain_any
 from ipfs_log_handlers.reader.chosen_parts import refuse_given_up
 from ipfs_log_handlers.reader.gaps import Gap, kind_of
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
-from ipfs_log_handlers.reader.parts import FIRST_MOMENT, Verify, moment_text
+from ipfs_log_handlers.reader.parts import FIRST_MOMENT, OpenText, Verify, moment_text
 from ipfs_log_handlers.reader.source import BlockSource
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 __all__ = ["ChainPart", "decoded_manifest"]
 
@@ -43,7 +46,7 @@ class ChainPart:
         cid: CID of its manifest.
         block: the manifest, hashed.
         lines: yields its lines, verified in this way before the first; raises as `verified_lines`.
-        text: returns them as one text; raises as `verified_text`.
+        open_text: opens them as one text; see `Part.open_text`.
         on_gap: called when its lines cannot be read.
         verify: how its lines are verified.
         prefetch: begins to fetch its payload before its lines are due.
@@ -60,9 +63,9 @@ class ChainPart:
         cid: Cid,
         block: bytes,
         lines: Callable[[Manifest, Verify], Iterator[bytes]],
-        text: Callable[[Manifest], bytes | None],
+        open_text: Callable[[Manifest], OpenText | None],
         on_gap: Callable[[Gap], None],
-        prefetch: Callable[[Cid], None] | None = None,
+        prefetch: Callable[[Cid], Future[bytes]] | None = None,
         *,
         verify: Verify = "batch",
         blocks: Callable[[], AbstractContextManager[BlockSource]],
@@ -91,7 +94,7 @@ class ChainPart:
         """CID of its payload."""
         self._block = block
         self._lines = lines
-        self._text = text
+        self._open_text = open_text
         self._on_gap = on_gap
         self._prefetch = prefetch
         self._verify = verify
@@ -153,34 +156,33 @@ class ChainPart:
     def bound_to(
         self,
         lines: Callable[[Manifest, Verify], Iterator[bytes]],
-        text: Callable[[Manifest], bytes | None],
-        prefetch: Callable[[Cid], None],
+        open_text: Callable[[Manifest], OpenText | None],
+        prefetch: Callable[[Cid], Future[bytes]],
         blocks: Callable[[], AbstractContextManager[BlockSource]],
     ) -> ChainPart:
         """Return the same batch, whose blocks another source gives."""
         part = copy(self)
-        part.bind(lines, text, prefetch)
+        part.bind(lines, open_text, prefetch)
         part.blocks = blocks
         return part
 
     def bind(
         self,
         lines: Callable[[Manifest, Verify], Iterator[bytes]],
-        text: Callable[[Manifest], bytes | None],
-        prefetch: Callable[[Cid], None],
+        open_text: Callable[[Manifest], OpenText | None],
+        prefetch: Callable[[Cid], Future[bytes]],
     ) -> None:
         """Get the blocks of the batch in this way from now on."""
-        self._lines, self._text, self._prefetch = lines, text, prefetch
+        self._lines, self._open_text, self._prefetch = lines, open_text, prefetch
 
-    def prefetch(self) -> None:
-        """Begin to fetch the payload."""
-        if self._prefetch is not None and self.pruned is None:
-            self._prefetch(self.payload)
+    def prefetch(self) -> Future[bytes] | None:
+        """Begin to fetch the payload; return its future, by which it can be given up."""
+        return None if self._prefetch is None or self.pruned is not None else self._prefetch(self.payload)
 
-    def text(self) -> bytes | None:
-        """Return the JSON of the records as one text; see `Part.text`."""
+    def open_text(self) -> OpenText | None:
+        """Open the records as one text; see `Part.open_text`."""
         refuse_given_up(self)
-        return self._text(self.opened())
+        return self._open_text(self.opened())
 
     def lines(self) -> Iterator[bytes]:
         """Verify all records, then yield their JSON; report a gap if they cannot be verified."""

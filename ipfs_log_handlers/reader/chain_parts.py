@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from queue import Queue
 from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.errors import FormatError, LogStoreError, StoreError, VerificationError
@@ -20,7 +21,7 @@ from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.format.snapshot import Snapshot, check_signed, read_manifests
 from ipfs_log_handlers.reader.acts_of_parts import mark_acts
 from ipfs_log_handlers.reader.batch import OpenBatch
-from ipfs_log_handlers.reader.blocks_ahead import BlocksAhead
+from ipfs_log_handlers.reader.blocks_ahead import BlocksAhead, wait_for_block
 from ipfs_log_handlers.reader.chain_check import refuse_differences
 from ipfs_log_handlers.reader.chain_part import ChainPart, decoded_manifest
 from ipfs_log_handlers.reader.chain_places import leads_to, place_in
@@ -28,8 +29,8 @@ from ipfs_log_handlers.reader.chosen_parts import chosen_parts
 from ipfs_log_handlers.reader.gaps import Gap
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
 from ipfs_log_handlers.reader.next_key import check_head_or_tell
-from ipfs_log_handlers.reader.parts import Part, Reads, Verify
-from ipfs_log_handlers.reader.sealed import verified_lines, verified_text
+from ipfs_log_handlers.reader.parts import OpenText, Part, Reads, Verify
+from ipfs_log_handlers.reader.sealed import open_text_elsewhere, verified_lines
 from ipfs_log_handlers.reader.sealed_log import OpenedBatch, SealedLog, among, by_jumps
 from ipfs_log_handlers.reader.source import BlockSource
 
@@ -47,13 +48,13 @@ class ChainSource:
 
     Args:
         start: CID of the head block, manifest or snapshot.
-        get: returns a hashed block, in any number of threads at once; raises `StoreError` and `VerificationError`.
+        get: returns a hashed block; raises `StoreError` and `VerificationError`.
+        ask: begins to get a block, many at a time.
         close_connection: closes the connections of `get`.
         on_gap: called with each batch that cannot be read.
         keys: the keys, one of which must have signed the head; empty: no signature is checked.
         verify: as for `verified_lines`; blocks are always hashed.
         known: batches of an older head of the same log: their manifests are not asked for again.
-        ask: begins to get a block, many at a time; `None`: `get` is called in threads.
         keyring: opens encrypted batches.
     """
 
@@ -64,10 +65,10 @@ class ChainSource:
         close_connection: Callable[[], None],
         on_gap: Callable[[Gap], None],
         *,
+        ask: Callable[[Cid], Future[bytes]],
         keys: Sequence[VerifierKey] = (),
         verify: Verify = "batch",
         known: Sequence[ChainPart] = (),
-        ask: Callable[[Cid], Future[bytes]] | None = None,
         keyring: Keyring = NO_KEYS,
     ) -> None:
         self._start = start
@@ -201,7 +202,7 @@ class ChainSource:
         self._head = head
         manifests = None
         if snapshot is not None:
-            manifests = read_manifests(snapshot, lambda cids: (coming.result() for _, coming in self._asked(cids)))
+            manifests = read_manifests(snapshot, lambda cids: (wait_for_block(*asked) for asked in self._asked(cids)))
             check_signed(snapshot, head, manifests)
         return head.manifest, self._blocks.block(head.manifest), manifests
 
@@ -220,7 +221,7 @@ class ChainSource:
         failures: dict[int, Exception] = {}
         for index, (cid, coming) in enumerate(self._asked(manifests[first:]), first):
             try:
-                block = coming.result()
+                block = wait_for_block(cid, coming)
                 _expected(block, newest.log, index)
             except LogStoreError as error:
                 failures[index] = error
@@ -231,33 +232,34 @@ class ChainSource:
 
     def _walk(self, newest: Cid, block: bytes, first: int = 0) -> list[ChainPart]:
         """Get the manifests from a number on, many at a time: each names the one before it and one far before it."""
-        from concurrent.futures import FIRST_COMPLETED, wait
-
         manifest = Manifest.decode(block)
         parts = {manifest.index: self.part(newest, block)}
         failures: dict[int, Exception] = {}
         asked: dict[Future[bytes], tuple[Cid, int]] = {}
+        answered: Queue[Future[bytes]] = Queue()
         known = {part.index: part for part in self._known if part.log == manifest.log}
         due = {to: cid for to, cid in leads_to(manifest, first) if not self._adopted(to, cid, known, parts)}
         while due or asked:
             for index, cid in due.items():
-                asked[self._blocks.ask(cid)] = (cid, index)
+                coming = self._blocks.ask(cid)
+                asked[coming] = (cid, index)
+                coming.add_done_callback(answered.put)
+            future = answered.get()
+            cid, index = asked.pop(future)
             due = {}
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                cid, index = asked.pop(future)
-                try:
-                    block = future.result()
-                    before = _expected(block, manifest.log, index)
-                except LogStoreError as error:
-                    failures[index] = error
-                    continue
-                parts[index] = self.part(cid, block)
-                on_the_way = {index for _, index in asked.values()}
-                due |= {
-                    to: cid
-                    for to, cid in leads_to(before, first)
-                    if to not in parts and to not in on_the_way and not self._adopted(to, cid, known, parts)
-                }
+            try:
+                block = wait_for_block(cid, future)
+                before = _expected(block, manifest.log, index)
+            except LogStoreError as error:
+                failures[index] = error
+                continue
+            parts[index] = self.part(cid, block)
+            on_the_way = {index for _, index in asked.values()}
+            due = {
+                to: cid
+                for to, cid in leads_to(before, first)
+                if to not in parts and to not in on_the_way and not self._adopted(to, cid, known, parts)
+            }
         self._report_missing(manifest, parts, failures, first)
         return [parts[index] for index in sorted(parts)]
 
@@ -269,7 +271,7 @@ class ChainSource:
         for before in range(index + 1):
             if before not in parts:
                 parts[before] = known[before].bound_to(
-                    self._lines, self._text, self._blocks.prefetch, self._open_blocks
+                    self._lines, self._open_text, self._blocks.prefetch, self._open_blocks
                 )
         return True
 
@@ -281,7 +283,7 @@ class ChainSource:
             block: the manifest, hashed.
         """
         return ChainPart(
-            cid, block, self._lines, self._text, self._on_gap, self._blocks.prefetch,
+            cid, block, self._lines, self._open_text, self._on_gap, self._blocks.prefetch,
             verify=self._verify, blocks=self._open_blocks, keyring=self._keyring,
         )  # fmt: skip
 
@@ -291,8 +293,8 @@ class ChainSource:
     def _lines(self, manifest: Manifest, verify: Verify) -> Iterator[bytes]:
         return verified_lines(self._batch(), manifest, self._blocks.block, verify=verify)
 
-    def _text(self, manifest: Manifest) -> bytes | None:
-        return verified_text(self._batch(), manifest, self._blocks.block, verify=self._verify)
+    def _open_text(self, manifest: Manifest) -> OpenText | None:
+        return open_text_elsewhere(manifest, self._blocks.future, verify=self._verify)
 
     def _batch(self) -> OpenBatch:
         source: BlockSource = self._blocks

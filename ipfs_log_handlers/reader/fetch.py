@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from ipfs_log_handlers.errors import ConfigurationError, StoreError, VerificationError
 from ipfs_log_handlers.format.cid import Cid
@@ -15,7 +17,14 @@ from ipfs_log_handlers.stores.credentials import (
     normalised_addresses,
 )
 
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
 __all__ = ["Fetcher"]
+
+_IN_FLIGHT: Final = 16
+"""Number of blocks that are asked for at the same time."""
 
 
 class Fetcher:
@@ -52,6 +61,10 @@ class Fetcher:
         self._fetch = fetch
         self._stores: dict[str, Store] = {}
         self._thread = LoopThread()
+        self._turns: asyncio.Semaphore | None = None
+        """Limits the requests."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that the stores and the turns belong to."""
 
     def get(self, cid: Cid, addresses: Sequence[str]) -> bytes:
         """Get a block from the first store that has it.
@@ -64,24 +77,60 @@ class Fetcher:
             StoreError: no store has the block, or none answers, or none was asked.
             VerificationError: a store sent other bytes.
         """
+        return self._thread.run(self._get_in_turn(cid, self._asked(cid, addresses)))
+
+    def ask(self, cid: Cid, addresses: Sequence[str]) -> Future[bytes]:
+        """Begin to get a block from the first store that has it.
+
+        Args:
+            cid: the block.
+            addresses: as for `get`.
+
+        Raises:
+            MissingBlockError: there is no store to ask. The future raises as `get`.
+        """
+        return self._thread.begin(self._get_in_turn(cid, self._asked(cid, addresses)))
+
+    def _asked(self, cid: Cid, addresses: Sequence[str]) -> Sequence[str]:
+        """Choose the stores to ask: first those that the user named.
+
+        Raises:
+            MissingBlockError: there is none.
+        """
         others = [address for address in addresses if address not in self._named]
         first = [address for address in addresses if address in self._named]
         asked = list(dict.fromkeys((*first, *self._named, *(others if self._fetch else ()))))
-        failure: Exception = MissingBlockError("it is not in the home, and no store is configured", found=cid.text)
-        if others and not asked:
-            failure = MissingBlockError(
+        if asked:
+            return asked
+        if others:
+            raise MissingBlockError(
                 "the payload has left the home, and no store was asked",
                 found=", ".join(others),
                 hint=f"Use --fetch (fetch=True) to ask its store, or set {KUBO_VARIABLE} to a store of your own.",
             )
-        for address in asked:
-            try:
-                block = self._thread.run(self._store(address).get(cid))
-                cid.verify(block)
-                return block
-            except (StoreError, VerificationError, ConfigurationError) as error:
-                failure = error
-        raise failure
+        raise MissingBlockError("it is not in the home, and no store is configured", found=cid.text)
+
+    async def _get_in_turn(self, cid: Cid, addresses: Sequence[str]) -> bytes:
+        """Get a block once fewer than `_IN_FLIGHT` others are on their way."""
+        import asyncio
+
+        if self._turns is None or self._loop is not asyncio.get_running_loop():
+            self._loop, self._turns = asyncio.get_running_loop(), asyncio.Semaphore(_IN_FLIGHT)
+            self._stores.clear()  # after a fork, their connections are those of another process
+        async with self._turns:
+            return await self._get_from_first(cid, addresses)
+
+    async def _get_from_first(self, cid: Cid, addresses: Sequence[str]) -> bytes:
+        """Ask one store after the other."""
+        for address in addresses[:-1]:
+            with suppress(StoreError, VerificationError, ConfigurationError):
+                return await self._get_from(address, cid)
+        return await self._get_from(addresses[-1], cid)
+
+    async def _get_from(self, address: str, cid: Cid) -> bytes:
+        block = await self._store(address).get(cid)
+        cid.verify(block)
+        return block
 
     def resolve(self, name: str) -> Cid:
         """Ask the first store that the user named where a name leads to now; the answer is not proven.
@@ -107,3 +156,4 @@ class Fetcher:
         """Close connections."""
         self._thread.stop()
         self._stores.clear()
+        self._turns = None

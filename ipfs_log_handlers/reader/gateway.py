@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ipfs_log_handlers.errors import ConfigurationError, StoreDenied, StoreUnavailable, VerificationError
 from ipfs_log_handlers.format.car import MAX_BLOCK
@@ -56,13 +56,20 @@ class Gateway:
     def __init__(self, address: str, *, pauses_s: tuple[float, ...] = _PAUSES_S) -> None:
         self._address = address.rstrip("/")
         if not self._address.startswith(("http://", "https://")) or "?" in address or "#" in address:
-            raise ConfigurationError(
-                "not the address of a gateway", where="gateway", expected="http://127.0.0.1:8080", found=address
-            )
+            raise self._not_an_address()
         self._pauses_s = pauses_s
         self._thread = LoopThread()
         self._session: aiohttp.ClientSession | None = None
+        self._options: dict[str, Any] = {}
+        """Options of each request."""
         self._turns: asyncio.Semaphore | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that session and turns belong to."""
+
+    def _not_an_address(self) -> ConfigurationError:
+        return ConfigurationError(
+            "not the address of a gateway", where="gateway", expected="http://127.0.0.1:8080", found=self._address
+        )
 
     def get(self, cid: Cid) -> bytes:
         """Get a block and hash it again.
@@ -103,31 +110,33 @@ class Gateway:
 
     async def _try_in_turn(self, path: str, cid: Cid | None) -> bytes:
         """Try once there is a connection: the time of an answer does not begin before."""
-        if self._turns is None:
-            self._turns = asyncio.Semaphore(_CONNECTIONS)
-        async with self._turns:
+        async with self._turns_in_this_loop():
             return await self._try(path, cid)
+
+    def _turns_in_this_loop(self) -> asyncio.Semaphore:
+        """Return what limits the requests; in a new loop, leave the connections of the old one to their process."""
+        if self._turns is None or self._loop is not asyncio.get_running_loop():
+            from ipfs_log_handlers.stores.kubo_rpc import leave_behind
+
+            self._loop, self._turns = asyncio.get_running_loop(), asyncio.Semaphore(_CONNECTIONS)
+            if self._session is not None:
+                leave_behind(self._session)
+                self._session = None
+        return self._turns
 
     async def _try(self, path: str, cid: Cid | None) -> bytes:
         import aiohttp
 
         from ipfs_log_handlers.stores.foreign_errors import translate
-        from ipfs_log_handlers.stores.kubo_rpc import open_session
 
-        if self._session is None:
-            self._session = open_session(self._address, connections=_CONNECTIONS)
-            self._thread.close_at_end(self._session.close)
+        session = self._session or self._opened()
         try:
-            async with self._session.get(
-                f"{self._address}{path}",
-                params={"format": "raw"},
-                headers={"Accept": "application/vnd.ipld.raw"},
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S),
-                allow_redirects=False,
-            ) as answer:
+            async with session.get(f"{self._address}{path}?format=raw", **self._options) as answer:
                 if answer.status != 200:
                     raise self._refusal(answer, path)
                 block = await _bounded(answer)
+        except aiohttp.InvalidURL as error:
+            raise self._not_an_address() from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             raise translate(
                 error, where=self._address, connect_s=_TIMEOUT_S, answer_s=_TIMEOUT_S, callee="the gateway"
@@ -135,6 +144,21 @@ class Gateway:
         if cid is not None:
             cid.verify(block)
         return block
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """Open the session at the first request."""
+        import aiohttp
+
+        from ipfs_log_handlers.stores.kubo_rpc import open_session
+
+        self._session = session = open_session(self._address, connections=_CONNECTIONS)
+        self._options = {
+            "headers": {"Accept": "application/vnd.ipld.raw"},
+            "timeout": aiohttp.ClientTimeout(total=_TIMEOUT_S),
+            "allow_redirects": False,
+        }
+        self._thread.close_at_end(session.close)
+        return session
 
     def _refusal(self, answer: aiohttp.ClientResponse, path: str) -> Exception:
         status = answer.status

@@ -40,14 +40,14 @@ class HeadSource:
 
     Args:
         start: CID of the head block, manifest or home head.
-        get: returns a hashed block, in any number of threads at once; raises `StoreError` and `VerificationError`.
+        get: returns a hashed block; raises `StoreError` and `VerificationError`.
+        ask: begins to get a block, many at a time.
         close_connection: closes the connections of `get`.
         on_gap: called with each batch that cannot be read.
         keys: the keys, one of which must have signed the heads; empty: no signature is checked.
         verify: as for `ChainSource`.
         before: the source of an older head of the same name: its manifests are not asked for again. Logs that are
             longer there, or only there, stay as they are there.
-        ask: begins to get a block, many at a time; `None`: `get` is called in threads.
         keyring: opens encrypted batches.
     """
 
@@ -58,10 +58,10 @@ class HeadSource:
         close_connection: Callable[[], None],
         on_gap: Callable[[Gap], None],
         *,
+        ask: Callable[[Cid], Future[bytes]],
         keys: Sequence[VerifierKey] = (),
         verify: Verify = "batch",
         before: HeadSource | None = None,
-        ask: Callable[[Cid], Future[bytes]] | None = None,
         keyring: Keyring = NO_KEYS,
     ) -> None:
         self.start = start
@@ -247,10 +247,10 @@ class HeadSource:
             get,
             _nothing,
             self._on_gap,
+            ask=self._ask,
             keys=self._keys,
             verify=self._verify,
             known=known,
-            ask=self._ask,
             keyring=self._keyring,
         )
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ipfs_log_handlers.errors import FormatError, VerificationError
 from ipfs_log_handlers.format.checkpoint import subsystem_of
 from ipfs_log_handlers.format.cid import Cid
-from ipfs_log_handlers.format.encoding import encoding_of
+from ipfs_log_handlers.format.encoding import ENCODINGS
 from ipfs_log_handlers.format.index_page import PAGE_BATCHES, PageEntry
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home import disk, segments
@@ -30,11 +30,13 @@ from ipfs_log_handlers.reader.catalogued import CatalogueEntry, catalogued
 from ipfs_log_handlers.reader.cursor import Cursor
 from ipfs_log_handlers.reader.dataset import Dataset
 from ipfs_log_handlers.reader.gaps import AnotherBatchError, Gaps
-from ipfs_log_handlers.reader.parts import FIRST_MOMENT, LAST_MOMENT, Part, Reads, Verify, moment_text
-from ipfs_log_handlers.reader.sealed import holders, open_sealed, sealed_text, verified_lines
+from ipfs_log_handlers.reader.parts import FIRST_MOMENT, LAST_MOMENT, OpenText, Part, Reads, Verify, moment_text
+from ipfs_log_handlers.reader.sealed import holders, open_sealed, open_text, verified_lines
 from ipfs_log_handlers.reader.spool_parts import open_segments, removed_unconsumed, spooled
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from ipfs_log_handlers.reader.imported_parts import ImportedSource
     from ipfs_log_handlers.reader.sealed_log import SealedLog
 
@@ -264,8 +266,8 @@ class SealedPart:
             self.last = entry.last.encode()
             self.records = entry.records
             self.size = entry.size
-            with suppress(FormatError):
-                encoding = encoding_of(entry.encoding)
+            encoding = ENCODINGS.get(entry.encoding)
+            if encoding is not None:
                 self.has_records, self._is_encrypted = encoding.has_records, encoding.within is not None
             return
         self.first, self.last, self.records, self.size = FIRST_MOMENT, LAST_MOMENT, 0, 0
@@ -370,12 +372,15 @@ class SealedPart:
         """Read the manifest, hashed; `None` when it cannot be read."""
         return self._manifest or self._load()
 
-    def text(self) -> bytes | None:
-        """Return the same as one text; see `Part.text`."""
-        reader, get = self._source.reader, partial(self._from_store, self._log)
-        return sealed_text(
-            self._log, self.index, get, verify=self._source.verify, keys=reader.keys, keyring=reader.keyring
+    def open_text(self) -> OpenText | None:
+        """Read the batch and hash its blocks, or ask a store for its payload; see `Part.open_text`."""
+        reader = self._source.reader
+        return open_text(
+            self._log, self.index, self._ask_store, verify=self._source.verify, keys=reader.keys, keyring=reader.keyring
         )
+
+    def _ask_store(self, cid: Cid) -> Future[bytes]:
+        return self._source.reader.fetcher.ask(cid, holders(self._subsystem_dir, self._log, self.index))
 
     def _from_store(self, log: Log, cid: Cid) -> bytes:
         return self._source.reader.fetcher.get(cid, holders(self._subsystem_dir, log, self.index))

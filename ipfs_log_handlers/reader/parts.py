@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
 from ipfs_log_handlers.format.cid import Cid
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.format.moment import rfc3339
 
-__all__ = ["FIRST_MOMENT", "LAST_MOMENT", "Part", "Reads", "Source", "Verify", "moment_text", "time_of"]
+__all__ = ["FIRST_MOMENT", "LAST_MOMENT", "OpenText", "Part", "Reads", "Source", "Verify", "moment_text", "time_of"]
 
 Verify = Literal["off", "batch", "chain"]
 """Checks of a batch before one of its records is returned.
@@ -17,6 +18,21 @@ Verify = Literal["off", "batch", "chain"]
 `batch`: each block is hashed, and the payload is that of its place, with the size that the manifest says. `chain`: the
 tree of the records, from which proofs are made, is computed anew, too. `off`: the files of a home are not hashed.
 """
+
+
+@dataclass(frozen=True, slots=True)
+class OpenText:
+    """The text of a part that is open: what it needs was read or requested."""
+
+    inflate: Callable[[], bytes]
+    """Returns the records as one text: the JSON of each, ended by LF, all of them verified.
+
+    Any thread may call it. It begins no request, but may wait for one. It raises `OSError` or `LogStoreError` if the
+    text cannot be read or verified; `Part.lines` says what gap that is.
+    """
+    cancel: Callable[[], object] = lambda: None
+    """Gives up what was requested."""
+
 
 FIRST_MOMENT: Final = b""
 """Text that sorts before the time of every record."""
@@ -88,10 +104,11 @@ class Part(Protocol):
     def manifest(self) -> Manifest | None:
         """Read the manifest, hashed; `None` for what is no batch, or whose manifest cannot be read."""
 
-    def text(self) -> bytes | None:
-        """Return the JSON of the records as one text, each ended by LF, all of them verified; reports no gap.
+    def open_text(self) -> OpenText | None:
+        """Read or request what the text of the records needs; reports no gap.
 
-        May be called in any thread. `None`: it is too large to be held in memory, or `lines` is as fast.
+        Returns:
+            `None`: it is too large to be held in memory, or `lines` is as fast.
 
         Raises:
             OSError, LogStoreError: it cannot be read or verified; `lines` says what `gap` that is.

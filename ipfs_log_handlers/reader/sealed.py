@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
 
 from ipfs_log_handlers.errors import VerificationError
 from ipfs_log_handlers.format import merkle
 from ipfs_log_handlers.format.checkpoint import Checkpoint, VerifierKey, key_name_of
-from ipfs_log_handlers.format.cid import Cid
+from ipfs_log_handlers.format.cid import RAW, Cid
 from ipfs_log_handlers.format.head import Head
 from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.home.layout import SubsystemDir
 from ipfs_log_handlers.home.logs import Log, policy_of
-from ipfs_log_handlers.reader.batch import OpenBatch, checked_lines, decrypted, open_batch, open_content
+from ipfs_log_handlers.reader.batch import BatchFile, OpenBatch, checked_lines, decrypted, open_batch
+from ipfs_log_handlers.reader.blocks_ahead import wait_for_block
 from ipfs_log_handlers.reader.gaps import AnotherBatchError
 from ipfs_log_handlers.reader.keyring import NO_KEYS, Keyring
-from ipfs_log_handlers.reader.parts import Verify
+from ipfs_log_handlers.reader.parts import OpenText, Verify
 from ipfs_log_handlers.reader.source import Fallback
 
-__all__ = ["check_head", "holders", "open_sealed", "payload_of", "sealed_text", "verified_lines", "verified_text"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = [
+    "check_head",
+    "holders",
+    "open_sealed",
+    "open_text",
+    "open_text_elsewhere",
+    "open_text_in",
+    "payload_of",
+    "verified_lines",
+]
 
 _MAX_HELD_BYTES: Final = 32 << 20
-"""Bytes of lines up to which a verified batch is held in memory; a larger batch is decompressed a second time."""
+"""Bytes of the lines, and of the stored payload, up to which a verified batch is held in memory; a larger batch is
+decompressed a second time."""
 
 
 def check_head(head: Head, keys: Sequence[VerifierKey]) -> None:
@@ -65,27 +81,78 @@ def open_sealed(
         yield batch, _manifest(batch, log, index, keys)
 
 
-def sealed_text(
+def open_text(
     log: Log,
     index: int,
-    elsewhere: Callable[[Cid], bytes],
+    ask: Callable[[Cid], Future[bytes]],
     *,
     verify: Verify,
     keys: Sequence[VerifierKey] = (),
     keyring: Keyring = NO_KEYS,
-) -> bytes | None:
-    """Return the lines of a batch of a log as `verified_text` does; its file is read at once.
+) -> OpenText | None:
+    """Read the file of a batch of a log, hash its blocks, and open the text of the batch; see `Part.open_text`.
 
-    Returns:
-        `None` for a batch that is too large for the memory limit, or has no records.
+    Args:
+        log: the log.
+        index: number of the batch.
+        ask: begins to get a hashed block that has left the home.
+        verify: as for `verified_lines`.
+        keys: as for `open_sealed`.
+        keyring: opens the batch if it is encrypted.
 
     Raises:
-        OSError, LogStoreError: as `open_sealed`, `Keyring.open` and `verified_text`.
+        OSError, LogStoreError: as `open_sealed` and `Keyring.open`; a block of the payload is damaged.
     """
-    content = log.batches.content(index)
-    with open_content(content, hashed=verify != "off") as batch:
-        manifest = keyring.open(_manifest(batch, log, index, keys))
-        return verified_text(batch, manifest, elsewhere, verify=verify) if manifest.records else None
+    batch = BatchFile(BytesIO(log.batches.content(index)), hashed=verify != "off")
+    manifest = keyring.open(_manifest(batch, log, index, keys))
+    if not manifest.records:
+        return None
+    if manifest.payload in batch:
+        return open_text_in(batch, manifest, verify=verify)
+    return open_text_elsewhere(manifest, ask, verify=verify)
+
+
+def open_text_in(batch: OpenBatch, manifest: Manifest, *, verify: Verify) -> OpenText | None:
+    """Open the text of a batch, all of whose blocks are at hand: read its payload.
+
+    Args:
+        batch: the batch, open.
+        manifest: as for `verified_lines`.
+        verify: as for `verified_lines`.
+
+    Returns:
+        `None` for a batch that is too large for the memory limit; no block is read.
+
+    Raises:
+        FormatError, VerificationError: a block is damaged or missing.
+    """
+    if not _can_be_held(manifest):
+        return None
+    return OpenText(partial(_text, manifest, list(batch.payload(manifest)), verify))
+
+
+def open_text_elsewhere(manifest: Manifest, ask: Callable[[Cid], Future[bytes]], *, verify: Verify) -> OpenText | None:
+    """Open the text of a batch whose payload is elsewhere: ask for it.
+
+    Args:
+        manifest: as for `verified_lines`.
+        ask: begins to get a hashed block.
+        verify: as for `verified_lines`.
+
+    Returns:
+        `None` for a payload of several blocks, or one that is too large for the memory limit; nothing is asked for.
+
+    Raises:
+        LogStoreError: as `ask`.
+    """
+    if manifest.payload.codec != RAW or not _can_be_held(manifest):
+        return None
+    coming = ask(manifest.payload)
+    return OpenText(partial(_text_elsewhere, manifest, coming, verify), coming.cancel)
+
+
+def _text_elsewhere(manifest: Manifest, coming: Future[bytes], verify: Verify) -> bytes:
+    return _text(manifest, [wait_for_block(manifest.payload, coming)], verify)
 
 
 def _manifest(batch: OpenBatch, log: Log, index: int, keys: Sequence[VerifierKey]) -> Manifest:
@@ -154,32 +221,25 @@ def verified_lines(
         FormatError, VerificationError: as `checked_lines`.
         StoreError: no store returns the payload.
     """
-    text = verified_text(batch, manifest, elsewhere, verify=verify)
-    if text is not None:
-        yield from text.split(b"\n")[:-1]
+    if _can_be_held(manifest):
+        yield from _text(manifest, payload_of(batch, manifest, elsewhere), verify).split(b"\n")[:-1]
         return
     for _ in _checked(batch, manifest, elsewhere, verify):
         pass
     yield from _checked(batch, manifest, elsewhere, verify)
 
 
-def verified_text(
-    batch: OpenBatch, manifest: Manifest, elsewhere: Callable[[Cid], bytes], *, verify: Verify = "chain"
-) -> bytes | None:
-    """Return the lines of a batch as one text, each ended by LF, once they are verified as for `verified_lines`.
+def _can_be_held(manifest: Manifest) -> bool:
+    """Return whether a batch fits into the memory limit."""
+    return max(manifest.raw, manifest.size) <= _MAX_HELD_BYTES
 
-    Returns:
-        `None` for a batch that is too large for the memory limit.
 
-    Raises:
-        FormatError, VerificationError, StoreError: as `verified_lines`.
-    """
-    if manifest.raw > _MAX_HELD_BYTES:
-        return None
+def _text(manifest: Manifest, chunks: Iterable[bytes], verify: Verify) -> bytes:
+    """Inflate and check the lines of a batch."""
     if verify == "chain":
-        return b"".join(line + b"\n" for line in _checked(batch, manifest, elsewhere, verify))
-    chunks, size = decrypted(manifest, payload_of(batch, manifest, elsewhere))
-    return manifest.payload_encoding.text(chunks, log=manifest.log, index=manifest.index, raw=manifest.raw, size=size)
+        return b"".join(line + b"\n" for line in checked_lines(manifest, chunks))
+    pieces, size = decrypted(manifest, chunks)
+    return manifest.payload_encoding.text(pieces, log=manifest.log, index=manifest.index, raw=manifest.raw, size=size)
 
 
 def _checked(

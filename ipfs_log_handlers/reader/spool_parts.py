@@ -157,9 +157,8 @@ class SpoolPart:
     def manifest(self) -> None:
         """Return nothing: lines have a manifest once they are sealed."""
 
-    def text(self) -> bytes | None:
+    def open_text(self) -> None:
         """Return `None`: use `lines`, which is fast."""
-        return None
 
     def may_hold(self, name: str, hashes: Sequence[int]) -> bool:
         """Say yes: lines have filters once they are sealed."""

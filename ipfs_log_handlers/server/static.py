@@ -19,6 +19,8 @@ _TYPES: Final = {
 """The content type by the ending of a name; other files are not served."""
 _FIRST: Final = "index.html"
 """The file of the page itself."""
+_ICON: Final = "icon.svg"
+"""The icon of the page; a browser asks for `/favicon.ico` where an answer, such as JSON, names no icon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +75,7 @@ def routes(files: Mapping[str, PageFile]) -> list[web.RouteDef]:
     async def part(request: web.Request) -> web.Response:
         return answer(request, files.get(request.match_info["name"]))
 
-    return [web.get("/", page), web.get("/page/{name}", part)]
+    async def icon(request: web.Request) -> web.Response:
+        return answer(request, files.get(_ICON))
+
+    return [web.get("/", page), web.get("/favicon.ico", icon), web.get("/page/{name}", part)]

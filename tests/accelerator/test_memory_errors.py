@@ -48,6 +48,28 @@ for path in (home + "auto/logs/spool").split("\\0"):
         for cut in (0, 1, 7, len(block) // 2):
             module.split_records(block[: len(block) - cut])
             module.split_records(block[cut:])
+from ipfs_log_handlers.format.cid import Cid
+from tests.vectors.build_chain import manifests
+import os
+folder = home + "auto/files"
+os.makedirs(folder + "/below")
+for manifest in manifests()[:3]:
+    block = manifest.encode()
+    for _ in range(count // 3):
+        changed = bytearray(block[: rng.choice((len(block), rng.randrange(len(block))))])
+        for _ in range(rng.randrange(4) if changed else 0):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        module.read_dag_cbor(bytes(changed), Cid)
+pieces = [b'"a"', b'"ms":', b" ", b"\\\\u", b"\\\\", b"\\n", b"5", b"-.e", b"1e9", b"999999999999999999", b"{", b"\\0"]
+for _ in range(count):
+    text = b"".join(rng.choices(pieces, k=rng.randrange(30)))
+    module.lines_with(text, ((b'"a"', None), (b"ms", (5.0, 1e9)), (b'"', (0.0, 1.0)))[: rng.randrange(4)])
+for size in (0, 1, 5000):
+    with open(folder + "/below/file", "wb") as file:
+        file.write(bytes(size))
+    for names in (["below", "file"], ["below"], ["no"], ["below", "no"], ["file", "file"], [], ["a"] * 20):
+        for offset in (0, 1, 5000):
+            module.read_below(folder, names, offset, 4000)
 print("done")
 """
 
@@ -72,7 +94,7 @@ def _run(
 
 
 def test_address_sanitizer_finds_nothing(tmp_path: Path) -> None:
-    """40,000 records from four threads, with the checks of gcc for memory and undefined behaviour."""
+    """No error of memory and no undefined behaviour, in 40,000 records of four threads and the calls of readers."""
     library = _built(tmp_path, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     compiler = (os.environ.get("CC") or shutil.which("gcc") or "clang").split()[0]
     runtimes = [

@@ -1,20 +1,24 @@
 from __future__ import annotations
 
+import contextlib
+import random
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_log_handlers.errors import FormatError
-from ipfs_log_handlers.format import dagcbor, payload
+from ipfs_log_handlers.format import dagcbor, payload, zstd_frame
 from ipfs_log_handlers.format.payload import PIECE, Encoder, Salt, open_prefix, prefix
 from tests.support.mutations import assert_refused, assert_total, cuts, flips, mutants, with_junk
 from tests.vectors import FOLDER, load
 from tests.vectors.build_chain import LINES, LOG, RAW_SIZE, payload_of, salt_of
 
-zstd = payload._zstd()
+zstd = zstd_frame.zstd_library()
 SALT = bytes(range(32))
 PREFIX = prefix(SALT, LOG, 7)
 TEXT = b"".join(line + b"\n" for line in LINES)
@@ -50,8 +54,38 @@ def repeat_block(byte: bytes, count: int, *, last: bool = False) -> bytes:
 
 
 def read(data: bytes, *, raw: int = RAW_SIZE, size: int | None = None, index: int = 7) -> list[bytes]:
-    """Read a payload that comes in one chunk."""
-    return list(payload.lines([data], log=LOG, index=index, raw=raw, size=len(data) if size is None else size))
+    """Read a payload that comes in one chunk, by each way to read it; all return the same lines, or refuse it."""
+    whole = len(data) if size is None else size
+    outcomes = [_lines_or_error(way, data, index=index, raw=raw, size=whole) for way in WAYS]
+    for outcome in outcomes[1:]:
+        assert type(outcomes[0]) is type(outcome)
+        assert isinstance(outcome, FormatError) or outcomes[0] == outcome
+    if isinstance(outcomes[0], FormatError):
+        raise outcomes[0]
+    return outcomes[0]
+
+
+def _lines_or_error(way: Callable[..., list[bytes]], data: bytes, **claims: int) -> list[bytes] | FormatError:
+    try:
+        return way([data], log=LOG, **claims)
+    except FormatError as error:
+        return error
+
+
+def _lines_one_by_one(chunks: Iterable[bytes], **claims: Any) -> list[bytes]:
+    return list(payload.lines(chunks, **claims))
+
+
+def _text(chunks: Iterable[bytes], **claims: Any) -> list[bytes]:
+    return payload.text(chunks, **claims).split(b"\n")[:-1]
+
+
+def _text_without_zstandard(chunks: Iterable[bytes], **claims: Any) -> list[bytes]:
+    with mock.patch.object(zstd_frame, "_zstandard", return_value=None):
+        return _text(chunks, **claims)
+
+
+WAYS = (_lines_one_by_one, _text, _text_without_zstandard)
 
 
 def peak(work: Callable[[], object]) -> int:
@@ -393,3 +427,57 @@ class TestHostile:
         assert LINES[0] == next(stream)
         assert [len(data)] == taken
         assert [*LINES[1:], *LINES] == list(stream)
+
+
+@pytest.mark.parametrize("mebibytes", [8, 9])
+def test_the_window_of_a_single_segment_is_its_content(mebibytes):
+    """A frame that is one segment is refused above 8 MiB, whether it is inflated in pieces or at once."""
+    size, step = mebibytes * MIB, 128 * 1024
+    blocks = [repeat_block(b"x", step) for _ in range(size // step - 1)]
+    data = PREFIX + raw_frame(*blocks, raw_block(b"x" * (step - 1) + b"\n"), content=size)
+    if mebibytes == 8:
+        assert [b"x" * (size - 1)] == read(data, raw=size)
+    else:
+        with pytest.raises(FormatError, match="window"):
+            read(data, raw=size)
+
+
+@pytest.mark.parametrize("tail", [b"", b"junk", frame(b"{}\n")])
+def test_an_empty_frame_that_states_its_size_hides_nothing(tail):
+    """Zstandard returns its text without a look at the rest of the payload."""
+    empty = raw_frame(raw_block(b""), content=0)
+    if tail == b"":
+        assert read(PREFIX + empty, raw=0) == []
+    else:
+        with pytest.raises(FormatError):
+            read(PREFIX + empty + tail, raw=0)
+    with pytest.raises(FormatError):
+        read(PREFIX + empty[:-1] + tail, raw=0)
+
+
+@pytest.mark.parametrize("size", [300_000, 600_000])
+def test_a_frame_that_looks_back_beyond_its_window_has_one_reading(size):
+    """Zstandard would find the bytes of a frame that states its size, where others find different ones, or none."""
+    chosen = random.Random(1)
+    repeated = bytes(chosen.choices(b"abcdefghijklmnop0123456789", k=60_000))
+    text = repeated + bytes(chosen.choices(b"abcdefgh", k=size)) + repeated + b"\n"
+    zstandard = zstd_frame._zstandard()
+    assert zstandard is not None
+    parameters = zstandard.ZstdCompressionParameters(window_log=22, enable_ldm=1, compression_level=19)
+    whole = zstandard.ZstdCompressor(compression_params=parameters).compress(text)
+    assert whole[4] >> 5 == 0b101  # one segment, whose size has four bytes
+    data = whole[:4] + bytes([whole[4] & ~0x20, (17 - 10) << 3]) + whole[5:]
+    with contextlib.suppress(FormatError):
+        read(PREFIX + data, raw=len(text))
+
+
+@pytest.mark.parametrize("count", [100, 4096])
+def test_a_short_frame_with_a_large_window_is_refused_by_each_way_to_read(count):
+    """Also by `text`, although zstd does not need the window of a frame that comes whole."""
+    plain = b'{"a":1}\n' * count
+    sizes = len(plain).to_bytes(4, "little") + (len(plain) << 3 | 1).to_bytes(3, "little")
+    frame = b"\x28\xb5\x2f\xfd\x80" + bytes([(31 - 10) << 3]) + sizes + plain
+    data = payload.prefix(salt_of(7), LOG, 7) + frame
+    for read_payload in (payload.text, payload.lines):
+        with pytest.raises(FormatError, match="window"):
+            list(read_payload([data], log=LOG, index=7, raw=len(plain), size=len(data)))

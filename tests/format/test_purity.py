@@ -14,7 +14,7 @@ PURE = {
     "__future__", "base64", "bisect", "binascii", "calendar", "collections", "contextlib", "dataclasses", "datetime",
     "decimal", "enum", "functools", "hashlib", "hmac", "io", "ipaddress", "itertools", "json", "math", "numbers",
     "operator", "re", "string", "struct", "sys", "types", "typing", "typing_extensions", "unicodedata", "uuid", "zlib",
-    "backports", "compression", "cryptography", "isal", "msgspec", "multiformats", "pyrage",
+    "backports", "compression", "cryptography", "isal", "msgspec", "multiformats", "pyrage", "zstandard",
 }  # fmt: skip
 """Modules that format/ may import: none opens a file or socket, starts a thread, or reads a clock or randomness, but
 that age draws a new key for each file.
@@ -23,6 +23,8 @@ Where a part of such a module does, `FORBIDDEN` names that part.
 """
 PARTLY_PURE = {"time": {"gmtime", "strftime", "strptime"}, "pathlib": {"PurePath", "PurePosixPath", "PureWindowsPath"}}
 """Modules of which format/ may use these names only."""
+ACCELERATED = {"read_dag_cbor"}
+"""Functions of the accelerator that format/ may call: they only compute."""
 FORBIDDEN = {
     "datetime.datetime.now", "datetime.now", "datetime.utcnow", "dt.date.today", "dt.datetime.now",
     "dt.datetime.utcnow", "Ed25519PrivateKey.generate", "input", "io.open", "open", "print",
@@ -55,7 +57,7 @@ def _impure_imports(tree: ast.Module) -> set[str]:
             names = [node.module or ""]
         else:
             continue
-        ours = ("ipfs_log_handlers.format", "ipfs_log_handlers.errors")
+        ours = ("ipfs_log_handlers.format", "ipfs_log_handlers.errors", "ipfs_log_handlers.accelerator.state")
         impure |= {
             name
             for name in names
@@ -70,7 +72,8 @@ def _impure_names(tree: ast.Module) -> set[str]:
         if isinstance(node, ast.Attribute):
             text = ast.unparse(node)
             module, _, rest = text.partition(".")
-            if text in FORBIDDEN or (module in PARTLY_PURE and rest not in PARTLY_PURE[module]):
+            allowed = ACCELERATED if module == "ACCELERATOR" else PARTLY_PURE.get(module, {rest})
+            if text in FORBIDDEN or rest not in allowed:
                 used.add(text)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN:
             used.add(node.func.id)

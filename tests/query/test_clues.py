@@ -1,24 +1,16 @@
-"""Clues find each line that can match, however its JSON is written; texts are read ahead in order and in bounds."""
+"""Clues find each line that can match, however its JSON is written."""
 
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipfs_log_handlers.errors import VerificationError
-from ipfs_log_handlers.format.manifest import Manifest
 from ipfs_log_handlers.query.clues import Clue, best_clues, lines_with
 from ipfs_log_handlers.query.comparison import Comparison
-from ipfs_log_handlers.query.filters import Filter, Names, Text
-from ipfs_log_handlers.query.merge import Matcher
-from ipfs_log_handlers.query.plan import Stats
-from ipfs_log_handlers.query.read_ahead import read_ahead
+from ipfs_log_handlers.query.filters import Names, Text
 from ipfs_log_handlers.query.where import comparisons
 
 values = st.one_of(
@@ -116,81 +108,7 @@ def test_what_no_line_says_has_no_clue():
 
 def test_the_clue_that_finds_the_fewest_lines_is_chosen():
     """A word alone comes before a number after a key, and a long word before a short one."""
-    number, short, long = (Clue(b'ms"', bool),), (Clue(b"ab"),), (Clue(b"abcd"),)
+    number, short, long = (Clue(b'ms"', (0, 1)),), (Clue(b"ab"),), (Clue(b"abcd"),)
     assert best_clues([number, None, short, long]) == long
     assert best_clues([number, None]) == number
     assert best_clues([None]) is None
-
-
-class _Part:
-    """A part that notes when it is read."""
-
-    sealed = True
-    origin = None
-    subsystem, log, number, size = "audit", "log", 0, 100
-    first = last = b"2026-03-02T08:00:00.000000Z"
-
-    def __init__(self, index: int, reads: list[int], *, damaged: bool = False) -> None:
-        self.index, self.records = index, 2
-        self._reads, self._damaged = reads, damaged
-
-    def zone(self) -> Mapping[str, Any]:
-        return {}
-
-    def may_hold(self, name: str, hashes: Sequence[int]) -> bool:
-        return not name or not hashes
-
-    def manifest(self) -> Manifest | None:
-        return None
-
-    def text(self) -> bytes | None:
-        self._reads.append(self.index)
-        if self._damaged:
-            raise VerificationError("damaged")
-        return b'{"n":%d}\n{"n":%d}\n' % (self.index, -self.index)
-
-    def lines(self) -> Iterator[bytes]:
-        yield b'{"gap":%d}' % self.index
-
-    def lines_or_error(self) -> Iterator[bytes]:
-        raise VerificationError("damaged")
-
-
-def test_parts_come_in_order_and_few_are_read_ahead():
-    """At most four parts are inflated before they are due, and none before the third one is."""
-    reads: list[int] = []
-    parts = read_ahead(enumerate(_Part(index, reads) for index in range(40)))
-    ordinal, part, read = next(parts)
-    assert (ordinal, part.index, reads) == (0, 0, [])
-    assert read(part) == b'{"n":0}\n{"n":0}\n'
-    for expected in range(1, 40):
-        ordinal, part, read = next(parts)
-        assert (ordinal, part.index) == (expected, expected)
-        assert (read(part) or b"").startswith(b'{"n":%d}' % expected)
-        assert max(reads) <= expected + 4
-    assert next(parts, None) is None
-    assert sorted(reads) == list(range(40))
-
-
-def test_the_threads_end_with_the_query():
-    """A query that is left early leaves no thread behind."""
-    parts = read_ahead(enumerate(_Part(index, []) for index in range(40)))
-    for _ in range(3):
-        next(parts)
-    assert isinstance(parts, Generator)
-    parts.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("ipfs-logs-reader"):
-            thread.join(10)
-            assert not thread.is_alive()
-
-
-def test_a_part_whose_text_cannot_be_read_is_read_line_by_line():
-    """The lines report what is wrong; the other parts are not affected."""
-    matcher = Matcher(Filter(), Stats())
-    lines = [
-        match.line
-        for ordinal, part, read in read_ahead(enumerate(_Part(index, [], damaged=index == 1) for index in range(3)))
-        for match in matcher.matches(part, ordinal, read)
-    ]
-    assert lines == [b'{"n":0}', b'{"n":0}', b'{"gap":1}', b'{"n":2}', b'{"n":-2}']

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipfs_log_handlers.format.bloom import hashes_in
-from ipfs_log_handlers.query.clues import lines_with
+from ipfs_log_handlers.query.clues import Clue, lines_with
 from ipfs_log_handlers.query.comparison import MISSING, Comparison, value_at
 from ipfs_log_handlers.query.where import comparisons
 from ipfs_log_handlers.stats.columns import ColumnStats
@@ -98,6 +98,35 @@ def test_a_filter_and_the_clues_hide_no_id(column, text):
         assert hashes_in([value]) & set(condition.ids[1])
         line = msgspec.json.encode({"request_id": value}) + b"\n"
         assert lines_with(line, condition.clues)
+
+
+@pytest.mark.parametrize("operator", ["=", ">", ">=", "<", "<="])
+@pytest.mark.parametrize("value", [500, -0.0, 0.1, 2**53 + 1, -(2**53) - 1, 10**400, -(10**400)])
+def test_each_number_that_meets_a_comparison_lies_in_the_bounds_of_its_clue(operator, value):
+    """A number is rounded to a float before it is compared with the bounds, which are floats, too."""
+    (condition,) = comparisons({"ms": {operator: value}})
+    assert isinstance(condition, Comparison)
+    ((_, bounds),) = condition.clues or ()
+    assert bounds is not None
+    near = [499, 500, 501, 0, 0.1, 0.30000000000000004, 2**53, 2**53 + 1, 2**53 + 2, -(2**53) - 1, 1e300, -1e300]
+    for number in [number for number in near if condition.matches({"ms": number})]:
+        assert bounds[0] <= float(number) <= bounds[1]
+    if value == 500:
+        found = [number for number in near if bounds[0] <= float(number) <= bounds[1]]
+        assert found == [number for number in near if condition.matches({"ms": number})]
+
+
+def test_a_long_list_of_values_is_searched_by_its_key():
+    """A text is searched once for each clue, so equal clues are one, and there are few of them."""
+    for values, clues in (
+        (["a/1", "a/2"], (Clue(b'f"'),)),
+        (["x", "x", 5, 5.0], (Clue(b'"x"'), Clue(b'f"', (5.0, 5.0)))),
+        ([f"v{number}" for number in range(16)], tuple(Clue(b'"v%d"' % number) for number in range(16))),
+        ([f"v{number}" for number in range(17)], (Clue(b'f"'),)),
+    ):
+        (condition,) = comparisons({"f": values})
+        assert isinstance(condition, Comparison)
+        assert condition.clues == clues
 
 
 values = st.one_of(

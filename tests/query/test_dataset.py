@@ -307,12 +307,14 @@ def test_every_reading_has_all_that_was_logged_before_it_while_writers_and_a_kee
     stop = threading.Event()
 
     def work() -> None:
-        for start in range(0, 400, 10):
-            query_homes.log_some(home, "audit", range(start, start + 10), spread=0)
-            logged.append(start + 10)
-            if start % 30 == 0:
-                sample_homes.seal(home)
-        stop.set()
+        try:
+            for start in range(0, 400, 10):
+                query_homes.log_some(home, "audit", range(start, start + 10), spread=0)
+                logged.append(start + 10)
+                if start % 30 == 0:
+                    sample_homes.seal(home)
+        finally:
+            stop.set()
 
     thread = threading.Thread(target=work)
     query_homes.log_some(home, "wal", range(1))

@@ -233,6 +233,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.slow
 def test_killed_writers_and_keepers_cost_no_record(home):
     """Programs that log, seal in the background and die of signal 9 at some moment neither lose nor repeat a record."""
     following = None

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ipfs_log_handlers import ConfigurationError, IPFSHandler, open_dataset
 from ipfs_log_handlers.api import records_from
-from ipfs_log_handlers.format.payload import _zstd
+from ipfs_log_handlers.format.zstd_frame import zstd_library
 from ipfs_log_handlers.query import columns, frames
 from ipfs_log_handlers.query.dataset import Dataset
 from tests.support.line_source import LineSource, dataset_of, line
@@ -133,7 +133,7 @@ def test_every_odd_value_goes_through_each_frame(tmp_path):
     assert list(records_from(pa.parquet.read_table(tmp_path / "odd.parquet"))) == records
     assert list(records_from(pa.ipc.open_file(tmp_path / "odd.arrow").read_all())) == records
     lines = (tmp_path / "odd.jsonl").read_bytes()
-    assert lines == _zstd().decompress((tmp_path / "odd.jsonl.zst").read_bytes())
+    assert lines == zstd_library().decompress((tmp_path / "odd.jsonl.zst").read_bytes())
     assert [json.loads(line) for line in lines.splitlines()] == records
     limit = csv.field_size_limit(1 << 28)
     with (tmp_path / "odd.csv").open(newline="", encoding="utf-8") as stream:

@@ -137,6 +137,7 @@ class TestSeparateSources:
         headers = [log_dir.newest_batch() for log_dir in LogDir.all_of(sample_homes.subsystem_dir(home))]
         return [header.head_cid.text for header in headers if header is not None]
 
+    @pytest.mark.slow
     def test_of_two_cids(self, home: Path) -> None:
         """The first log alone lacks payloads; with the second one they are known to be pruned, in any order."""
         trusted = _pruned_after_a_key_change(home)

@@ -205,6 +205,7 @@ def test_payload_that_left_is_fetched(home):
 
 def test_payload_that_left_is_fetched_inside_a_running_loop(home):
     """A program may read from a coroutine, payloads that left the home included; no thread of the reader stays."""
+    before = set(threading.enumerate())
     with FakeDaemon() as daemon:
         sample_homes.log(home, range(30), kubo=daemon.url)
         sample_homes.ship(home, daemon.url)
@@ -216,7 +217,7 @@ def test_payload_that_left_is_fetched_inside_a_running_loop(home):
 
         assert asyncio.run(inside()) == (list(range(30)), [])
         assert read(home, fetch=True) == (list(range(30)), [])
-    assert "ipfs-logs-fetcher" not in {thread.name for thread in threading.enumerate()}
+    assert "ipfs-logs-fetcher" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 def test_payload_that_a_store_forged_is_not_shown(home):

@@ -12,14 +12,16 @@ from ipfs_log_handlers import open_dataset, open_home
 from ipfs_log_handlers.errors import VerificationError
 from ipfs_log_handlers.format import car, merkle
 from ipfs_log_handlers.format.checkpoint import Checkpoint, SecretKey, key_name_of
+from ipfs_log_handlers.format.cid import DAG_PB
+from ipfs_log_handlers.format.unixfs import CHUNK
 from ipfs_log_handlers.home.logs import logs_of
 from ipfs_log_handlers.reader.batch import BatchFile
 from ipfs_log_handlers.reader.cursor import Cursor
-from ipfs_log_handlers.reader.sealed import open_sealed, sealed_text, verified_lines, verified_text
+from ipfs_log_handlers.reader.sealed import open_sealed, open_text, open_text_elsewhere, open_text_in, verified_lines
 from tests.support import sample_homes
 
 
-def nothing_elsewhere(cid: Any) -> bytes:
+def nothing_elsewhere(cid: Any) -> Any:
     """Fail: no block comes from elsewhere."""
     raise AssertionError(cid)
 
@@ -36,9 +38,9 @@ def test_all_ways_to_verify_give_the_same_lines(log):
     with open_sealed(log, 0) as (batch, manifest):
         lines = list(verified_lines(batch, manifest, nothing_elsewhere))
         for verify in ("off", "batch", "chain"):
-            text = verified_text(batch, manifest, nothing_elsewhere, verify=verify)
-            assert text == b"".join(line + b"\n" for line in lines)
-            assert sealed_text(log, 0, nothing_elsewhere, verify=verify) == text
+            opened = open_text(log, 0, nothing_elsewhere, verify=verify)
+            assert opened is not None
+            assert opened.inflate() == b"".join(line + b"\n" for line in lines)
             assert list(verified_lines(batch, manifest, nothing_elsewhere, verify=verify)) == lines
 
 
@@ -49,7 +51,7 @@ def test_a_flipped_bit_of_the_payload_is_refused_by_its_hash(log):
     content[-20] ^= 1
     path.write_bytes(content)
     with pytest.raises(VerificationError):
-        sealed_text(log, 0, nothing_elsewhere, verify="batch")
+        open_text(log, 0, nothing_elsewhere, verify="batch")
 
 
 def test_a_flipped_bit_of_the_manifest_is_refused_by_its_hash(log):
@@ -59,7 +61,16 @@ def test_a_flipped_bit_of_the_manifest_is_refused_by_its_hash(log):
     content[content.index(b"encoding")] ^= 1
     path.write_bytes(content)
     with pytest.raises(VerificationError):
-        sealed_text(log, 0, nothing_elsewhere, verify="batch")
+        open_text(log, 0, nothing_elsewhere, verify="batch")
+
+
+@pytest.mark.parametrize("change", [{"payload": DAG_PB}, {"raw": 33 << 20}])
+def test_a_payload_elsewhere_of_several_blocks_or_of_many_bytes_is_not_asked_for(log, change):
+    """Its lines are read one by one when it is due."""
+    with open_sealed(log, 0) as (_, manifest):
+        if "payload" in change:
+            change = {"payload": manifest.payload.as_codec(DAG_PB), "size": CHUNK + 1}
+        assert open_text_elsewhere(replace(manifest, **change), nothing_elsewhere, verify="batch") is None
 
 
 def replace_batch(log: Any, index: int, *, signed_by: Any = None) -> None:
@@ -110,6 +121,13 @@ def test_only_chain_compares_the_records_with_number_and_tree_of_the_manifest(lo
     """A signer alone can write a manifest whose payload is right, and whose tree is that of other records."""
     with open_sealed(log, 0) as (batch, manifest):
         other = replace(manifest, **change)
-        assert verified_text(batch, other, nothing_elsewhere, verify="batch")
+        lines = list(verified_lines(batch, other, nothing_elsewhere, verify="batch"))
+        opened = open_text_in(batch, other, verify="batch")
+        assert opened is not None
+        assert opened.inflate().split(b"\n")[:-1] == lines
         with pytest.raises(VerificationError, match="manifest"):
-            verified_text(batch, other, nothing_elsewhere, verify="chain")
+            list(verified_lines(batch, other, nothing_elsewhere, verify="chain"))
+        unequal = open_text_in(batch, other, verify="chain")
+        assert unequal is not None
+        with pytest.raises(VerificationError, match="manifest"):
+            unequal.inflate()

@@ -54,9 +54,8 @@ class LinePart:
         """Return nothing: nobody has signed these lines."""
         return None
 
-    def text(self) -> bytes | None:
+    def open_text(self) -> None:
         """Return nothing: the lines are as fast."""
-        return None
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+from ipfs_log_handlers.home import paths as home_paths
 from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.index import BatchIndex
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
@@ -70,6 +71,7 @@ def files_looked_at(calls: Sequence[str] = ("listdir", "scandir", "stat", "lstat
         return call
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(home_paths, "ACCELERATOR", None))  # it opens files without `os`
         for name in calls:
             stack.enter_context(mock.patch(f"os.{name}", noting(getattr(os, name))))
         yield paths
