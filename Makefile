@@ -10,6 +10,8 @@ WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+# A registry that does not answer is asked again after a minute, whatever time the environment allows.
+export PIP_DEFAULT_TIMEOUT := 60
 # The accelerator is built from C. Where the machine has no compiler, that of a wheel takes its place.
 PIP_BUILD = CC="$$(.ci/compiler $(BIN)/python)" $(BIN)/python $(PIP_INSTALL)
 PYTEST = -m pytest -n $(WORKERS) --dist worksteal
@@ -25,7 +27,7 @@ OLDEST_NEWEST = $(sort $(firstword $(ORDINARY)) $(lastword $(ORDINARY)))
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test test-pure test-offline test-loaded test-all test-offline-oldest-newest lint format types docs bench soak fuzz clean others
+.PHONY: help demo ready test test-pure test-offline test-loaded test-all test-offline-oldest-newest lint format types docs bench soak fuzz clean others
 
 help: ## this list
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '|' '{ printf "make %-28s %s\n", $$1, $$2 }'
@@ -38,6 +40,13 @@ demo: $(VENV)/.installed ## logs into a temporary home, then lists, reads and ve
 	show ipfs-logs ls && \
 	show ipfs-logs cat audit && \
 	show ipfs-logs verify
+
+ready: $(VENV)/.dev build/typed ## installs and builds all that .ci/run needs
+	$(BIN)/python -m tests.kubo.build
+	$(BIN)/python -m tests.browser.install
+	@set -e; started=; for version in $(OLDEST_NEWEST); do \
+		$(MAKE) --no-print-directory .venv-$$version/.test & started="$$started $$!"; done; \
+	for run in $$started; do wait $$run; done
 
 test: $(VENV)/.test ## the whole suite, with a real Kubo daemon and a Chromium that it builds, installs or finds
 	$(BIN)/python -m tests.kubo.build
@@ -100,7 +109,7 @@ bench: $(VENV)/.bench ## measures our handlers and others, and prints the tables
 
 soak: $(VENV)/.test ## the tests that take long
 	$(BIN)/python -m tests.kubo.build
-	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+	$(BIN)/python -m pytest -m soak --timeout 0 -o faulthandler_timeout=0 $(ARGS)
 
 fuzz: $(VENV)/.fuzz ## fuzzes each decoder for a minute with atheris (Linux): make fuzz ARGS="--seconds 600 manifest"
 	$(BIN)/python -m tests.fuzz $(ARGS)

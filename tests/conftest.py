@@ -16,10 +16,12 @@ import ipfs_log_handlers.testing  # noqa: F401 - registers the stores `memory:NA
 from tests.kubo.build import CannotBuildKubo
 from tests.kubo.build import kubo_binary as find_or_build
 from tests.kubo.daemon import Daemon
-from tests.support import pitfall_table
+from tests.support import forked, pitfall_table
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # a busy machine is no fault of an example
+
+forked.end_children_with_this_process()
 
 NEEDS_DAEMON = frozenset({"kubo_binary", "kubo", "kubo_online", "kubo_daemon"})
 
@@ -64,11 +66,12 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def known_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def known_logs(tmp_path: Path) -> Iterator[Path]:
     """Let each test remember heads in a directory of its own, and not in that of the user who runs it."""
     directory = tmp_path / ".known-logs"
-    monkeypatch.setenv("IPFS_LOGS_KNOWN_LOGS", str(directory))
-    return directory
+    with pytest.MonkeyPatch.context() as patch:  # apart from the `monkeypatch` of a test, which may undo its changes
+        patch.setenv("IPFS_LOGS_KNOWN_LOGS", str(directory))
+        yield directory
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.ingest.recorder import Recorder
 from ipfs_log_handlers.ingest.tracing import OPENTELEMETRY
 from ipfs_log_handlers.spool import writer_segments
-from tests.support import programs
+from tests.support import forked, programs
 from tests.support.logging_home import durable, handler_of, logging_to
 from tests.support.record_pairs import Pair, pair, random_record
 from tests.support.syscall_faults import environment
@@ -263,12 +263,12 @@ def test_a_child_is_a_writer_of_its_own(home: Path) -> None:
         handler = handler_of(logger)
         for _ in range(3):
             handler.handle(record("parent"))
-        child = os.fork()
-        if not child:
-            handler.handle(record("child", process=os.getpid()))
-            handler.handle(record("child", process=os.getpid()))
-            os._exit(0)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def work() -> None:
+            for _ in range(2):
+                handler.handle(record("child", process=os.getpid()))
+
+        assert forked.run_in_child(work)
         handler.handle(record("parent"))
     logged = durable(home)
     assert [each["seq"] for each in logged if each["event"] == "parent"] == [1, 2, 3, 4]
@@ -522,7 +522,7 @@ def test_a_kill_loses_nothing_that_returned(tmp_path: Path) -> None:
     """
     for turn in range(5):
         home = tmp_path / f"home{turn}"
-        with programs.start(home, body) as program:
+        with programs.killed_after_error(programs.start(home, body)) as program:
             assert program.stdout is not None
             for _ in range(50 + turn * 37):
                 program.stdout.readline()

@@ -12,7 +12,7 @@ import pytest
 from ipfs_log_handlers import open_home
 from tests.browser.install import NoChromiumError, chromium
 from tests.browser.server import Server, history
-from tests.browser.visit import Visit
+from tests.browser.visit import DEADLINE_MS, Visit
 from tests.support import sample_homes
 from tests.support.programs import ROOT
 
@@ -34,12 +34,13 @@ def browser() -> Iterator[Browser]:
     Not for the whole run: while Playwright runs, its event loop counts as running in this thread, and tests of other
     modules start loops of their own.
     """
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     try:
         path = chromium()
     except NoChromiumError as error:
         pytest.fail(f"this test needs Chromium: {error}", pytrace=False)
+    expect.set_options(timeout=DEADLINE_MS)
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
         yield launched

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Request
 
-__all__ = ["Visit"]
+__all__ = ["DEADLINE_MS", "Visit"]
 
-_DEADLINE_MS = 20_000
+DEADLINE_MS = 20_000
+"""Milliseconds in which the page must show what a test waits for."""
 
 
 class Visit:
@@ -27,7 +28,7 @@ class Visit:
         self.problems: list[str] = []
         self._allowed = allowed
         self._context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
-        self._context.set_default_timeout(_DEADLINE_MS)
+        self._context.set_default_timeout(DEADLINE_MS)
         self.page = self._context.new_page()
         self.page.on("console", self._note_console)
         self.page.on("pageerror", lambda error: self.problems.append(f"error of the page: {error}"))

@@ -221,6 +221,7 @@ class TestVersions:
         assert (1, "") == (ended.code, ended.out)
         assert "`ipfs-logs versions` lists" in ended.err
 
+    @pytest.mark.slow
     def test_a_version_is_named_by_version_cid_or_time(self, home, history):
         """A version is named by what it is called, by a CID, or by a time; without, it is the newest."""
         asked = {

@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from ipfs_log_handlers import open_dataset
-from ipfs_log_handlers.format.payload import _zstd
+from ipfs_log_handlers.format.zstd_frame import zstd_library
 from tests.support import query_homes, sample_homes
 from tests.support.cli import command, run
 from tests.support.programs import environment
@@ -91,7 +91,7 @@ def test_an_export_is_whole_and_has_every_record(queried, tmp_path, ending):
         ]
     else:
         content = target.read_bytes()
-        text = _zstd().decompress(content) if ending.endswith("zst") else content
+        text = zstd_library().decompress(content) if ending.endswith("zst") else content
         assert [json.loads(line) for line in text.splitlines()] == expected
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
 

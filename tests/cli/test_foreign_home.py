@@ -27,6 +27,8 @@ from tests.support import sample_homes
 from tests.support.cli import run
 from tests.support.verbs import READING
 
+pytestmark = pytest.mark.slow  # each verb runs many times
+
 SECRET = "the-secret-of-the-reader"
 WRITING = [["ship", "--timeout", "1"], ["ship", "--again", "--timeout", "1"], ["doctor", "--repair"]]
 FETCHING = [["cat", "--fetch"], ["query", "--fetch"], ["verify", "--fetch"], ["doctor", "--fetch"]]

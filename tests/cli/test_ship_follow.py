@@ -17,6 +17,8 @@ from tests.support.logging_home import wait_until
 from tests.support.programs import environment
 from tests.support.sample_homes import counts
 
+pytestmark = pytest.mark.slow  # each test starts several programs and waits for them
+
 
 def wait_for_try_in_vain(process: subprocess.Popen[bytes]) -> None:
     """Return once a traced program has found the lock taken."""

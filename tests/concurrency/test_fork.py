@@ -17,7 +17,7 @@ from ipfs_log_handlers.concurrency.fork import Step
 from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.verify.log import verify
 from tests.runtime.test_fork import FORKS_WARN
-from tests.support import oracle, programs
+from tests.support import forked, oracle, programs
 
 PACKAGE = Path(ipfs_log_handlers.__file__).parent
 
@@ -26,12 +26,8 @@ def fork_with(steps: dict[str, Step], monkeypatch: pytest.MonkeyPatch, events: l
     """Fork with these steps alone; the events that the child saw."""
     monkeypatch.setattr(fork, "_steps", steps)
     read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.write(write, json.dumps(events).encode())
-        os._exit(0)
+    assert forked.run_in_child(lambda: os.write(write, json.dumps(events).encode()))
     os.close(write)
-    os.waitpid(child, 0)
     try:
         return json.loads(os.read(read, 4096))
     finally:

@@ -30,8 +30,8 @@ FORK = """
         with open(f"/proc/self/task/{thread.native_id}/syscall") as file: arguments = file.read().split()[1:]
         return arguments[:1] == [hex(descriptor)]
     parent, check, (read, write) = os.getpid(), HomeProcess.check_segments, os.pipe()
+    # Beside a thread that waits for the GIL at the fork, CPython's child hangs by itself: other threads wait elsewhere.
     def pause_keeper():
-        # Beside a thread that waits for the GIL at the fork, CPython's child hangs by itself: have it wait elsewhere.
         def check_later(self):
             if os.getpid() == parent: os.read(read, 1)
             check(self)
@@ -94,6 +94,10 @@ def test_forks_of_all_kinds_in_turn_in_threads_and_in_a_hook(home: Path) -> None
     configure(keeper="none", default=lambda value: value())
     system_call = lambda: ctypes.PyDLL(None).syscall(57 if os.uname().machine == "x86_64" else -1)
     say("parent")
+    def fork_beside_main():
+        while not is_reading(threading.main_thread(), read): time.sleep(0.001)
+        try: generations()
+        finally: os.write(write, b"x")
     def generations():
         pid = native_fork()
         if pid == 0:
@@ -105,7 +109,7 @@ def test_forks_of_all_kinds_in_turn_in_threads_and_in_a_hook(home: Path) -> None
                 say("grandchild"); ended(pid); os._exit(0)
             say("child"); ended(pid); os._exit(0)
         ended(pid)
-    thread = threading.Thread(target=generations); thread.start(); thread.join()
+    thread = threading.Thread(target=fork_beside_main); thread.start(); os.read(read, 1); thread.join()
     pids = []
     def fork_within():
         pids.append(native_fork())

@@ -20,7 +20,7 @@ BODY = """
     from ipfs_log_handlers.api import open_home
     from ipfs_log_handlers.keeper import acts, preload
     from tests.support import sample_homes
-    from tests.support.syscall_faults import forked
+    from tests.support.forked import run_in_child
     preload.load_for_sealing()
     library = ctypes.CDLL(None)
 
@@ -45,10 +45,10 @@ BODY = """
         if release:
             open_home(home).set_hold("audit", reason="lawsuit")
         seen = Path(f"{home}.seen")
-        ended = forked(act, home, told, seen, release)
+        ended = run_in_child(act, home, told, seen, release)
         outcome = json.loads(seen.read_text())[0] if ended else "killed"
         before = [hold.id for hold in open_home(home).holds()]
-        forked(next_start, home)
+        run_in_child(next_start, home)
         holds = open_home(home).holds()
         made = [batch.meta["act"] for batch in open_home(home).batches() if "act" in batch.meta]
         assert len(made) <= (2 if release else 1), made

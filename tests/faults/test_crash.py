@@ -141,7 +141,8 @@ STEPS = """
     from ipfs_log_handlers.keeper import preload
     from ipfs_log_handlers.keeper.host import Standalone
     from ipfs_log_handlers.keeper.thread import run_keeper_now
-    from tests.support.kill_steps import child, die, kill_at
+    from tests.support.forked import run_in_child
+    from tests.support.kill_steps import die, kill_at
     from pathlib import Path
     preload.load_for_sealing(); preload.load_for_store("auto")
 
@@ -162,10 +163,10 @@ STEPS = """
     step = 1
     while True:
         home = f"{HOME}-{step}" if FRESH else HOME
-        child(leave_records, home, first.get(home, 0))
+        run_in_child(leave_records, home, first.get(home, 0))
         first[home] = first.get(home, 0) + 25
-        ended = child(keep, home, step)
-        assert child(keep, home, 0)
+        ended = run_in_child(keep, home, step)
+        assert run_in_child(keep, home, 0)
         if ended: break
         step += STRIDE
     print(json.dumps([step, first]))

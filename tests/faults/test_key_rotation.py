@@ -23,7 +23,7 @@ BODY = """
     from ipfs_log_handlers.home.logs import LogDir
     from ipfs_log_handlers.keeper import key_rotation, preload
     from tests.support import sample_homes
-    from tests.support.syscall_faults import forked
+    from tests.support.forked import run_in_child
     preload.load_for_sealing()
     library = ctypes.CDLL(None)
 
@@ -53,8 +53,8 @@ BODY = """
             sample_homes.make(home, 6, subsystem)
         seen = Path(f"{home}.seen")
         old, before = keys.load(HomeDir(home)), logs(home)
-        ended = forked(rotate, home, told, seen)
-        forked(next_start, home)
+        ended = run_in_child(rotate, home, told, seen)
+        run_in_child(next_start, home)
         key, after = keys.load(HomeDir(home)), logs(home)
         audit = [log for log in after if "/audit/" in log[0]]
         assert len(dict(after)) == len(after), after

@@ -23,7 +23,7 @@ BODY = """
     from ipfs_log_handlers.home.pruned import unfinished
     from ipfs_log_handlers.keeper import preload, prune_now
     from tests.support import sample_homes
-    from tests.support.syscall_faults import forked
+    from tests.support.forked import run_in_child
     preload.load_for_sealing(); preload.load_for_store(KUBO)
     library = ctypes.CDLL(None)
 
@@ -53,9 +53,9 @@ BODY = """
         sample_homes.ship(home, KUBO)
 
     def check(home, told):
-        forked(prepare, home)
+        run_in_child(prepare, home)
         seen = Path(f"{home}.seen")
-        ended = forked(faulty, home, told, seen)
+        ended = run_in_child(faulty, home, told, seen)
         found, gaps = numbers(home, {"pruned"})
         assert len(found) + 2 * gaps == 6 and found[-2:] == [4, 5], (found, gaps)
         acts = [batch.meta["act"] for batch in open_home(home).batches() if "act" in batch.meta]
@@ -66,7 +66,7 @@ BODY = """
         assert result.complete, result
         log_dir = LogDir.current_of(sample_homes.subsystem_dir(Path(home)))
         assert not list(unfinished(log_dir))
-        forked(lambda: sample_homes.ship(Path(home), KUBO))
+        run_in_child(lambda: sample_homes.ship(Path(home), KUBO))
         found, gaps = numbers(home, {"pruned"})
         assert gaps in (2, 3) and len(found) + 2 * gaps == 6, (found, gaps)
         (report,) = open_home(home).verify()

@@ -18,7 +18,8 @@ STEPS = """
     import shutil
     from ipfs_log_handlers import open_home
     from ipfs_log_handlers.keeper import preload, publish_now
-    from tests.support.kill_steps import child, kill_at
+    from tests.support.forked import run_in_child
+    from tests.support.kill_steps import kill_at
     preload.load_for_sealing(); preload.load_for_store(KUBO)
 
     def publish(home, moment):
@@ -29,8 +30,8 @@ STEPS = """
     while True:
         home = f"{HOME}-{step}"
         shutil.copytree(HOME, home)
-        ended = child(publish, home, step)
-        assert child(publish, home, 0)
+        ended = run_in_child(publish, home, step)
+        assert run_in_child(publish, home, 0)
         if ended: break
         step += STRIDE
     print(json.dumps(step))

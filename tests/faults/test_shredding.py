@@ -27,7 +27,7 @@ BODY = """
     from ipfs_log_handlers.keeper import preload
     from ipfs_log_handlers.maintenance import shredding
     from tests.support import sample_homes
-    from tests.support.syscall_faults import forked
+    from tests.support.forked import run_in_child
     from tests.support.encrypted import ALICE, ALICE_KEY
     preload.load_for_sealing(); preload.load_for_encryption()
     library = ctypes.CDLL(None)
@@ -57,7 +57,7 @@ BODY = """
         (key,) = open_home(home).data_keys()
         files = KeyFiles.of(HomeDir(home), key.kid)
         seen = Path(f"{home}.seen")
-        outcome, calls = seen.read_text().split() if forked(step, home, told, seen) else ("killed", 0)
+        outcome, calls = seen.read_text().split() if run_in_child(step, home, told, seen) else ("killed", 0)
         found = state(HomeDir(home), key.kid)
         if found == "shredded":
             assert not list(Path(home).rglob("*.age*"))
@@ -66,10 +66,10 @@ BODY = """
             assert outcome != "done", found
             if files.wrapped.exists() and files.wrapped.stat().st_size and not acts_in(home):
                 data_keys.unwrap(HomeDir(home), key.kid, alice)
-        forked(shred, home)
+        run_in_child(shred, home)
         assert state(HomeDir(home), key.kid) == "shredded"
         assert not list(Path(home).rglob("*.age*"))
-        forked(sample_homes.make, home, 4, "audit")
+        run_in_child(sample_homes.make, home, 4, "audit")
         assert len(acts_in(home)) == 1, acts_in(home)
         reports = open_home(home).verify()
         assert all(report.ok for report in reports), reports

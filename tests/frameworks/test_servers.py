@@ -7,6 +7,7 @@ import json
 import signal
 from pathlib import Path
 from types import ModuleType
+from unittest import mock
 
 import pytest
 import yaml
@@ -152,10 +153,11 @@ def _gunicorn(port: int) -> tuple[object, ...]:
 
 
 def _module(name: str) -> ModuleType:
-    """Import an example from its file."""
+    """Import an example from its file; the logging of this process stays as it is."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with mock.patch("logging.config.dictConfig"):
+        spec.loader.exec_module(module)
     return module

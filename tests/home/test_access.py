@@ -99,6 +99,7 @@ def content(path: Path) -> dict[str, bytes]:
     return {f"{each} {each.stat().st_mode:o}": each.read_bytes() if each.is_file() else b"" for each in every}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*FILES, *DIRECTORIES])
 def test_no_link_is_written_through(home, tmp_path, name):
     """A link in the place of any part of a home: what it leads to keeps every byte, name and mode of it."""

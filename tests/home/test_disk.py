@@ -135,6 +135,7 @@ class TestForeignHomes:
 
     CALLS = (
         ("read", disk.read),
+        ("read_part", lambda path: disk.read_part(path, 0, 10)),
         ("stream", disk.stream),
         ("status", disk.status),
         ("write_new", lambda path: disk.write_new(path, [b"theirs"])),
@@ -255,6 +256,48 @@ class TestForeignHomes:
                 disk.read(path.parent)
 
         assert before == len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("is_accelerated", [True, False], ids=["accelerated", "pure"])
+class TestParts:
+    """`read_part` reads in one step with the accelerator, and does the same without it."""
+
+    @pytest.fixture(autouse=True)
+    def _accelerated(self, is_accelerated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        if not is_accelerated:
+            monkeypatch.setattr("ipfs_log_handlers.home.paths.ACCELERATOR", None)
+
+    @pytest.mark.parametrize(("offset", "size"), [(0, 100), (0, 0), (2, 3), (7, 5), (1 << 40, 5)])
+    def test_a_part_ends_with_its_file(self, given: HomeDir, offset: int, size: int) -> None:
+        """At most `size` bytes from an offset on; none after the end."""
+        path = given.path / "audit" / "batches" / "000" / "000000.car"
+        assert b"a batch"[offset : offset + size] == disk.read_part(path, offset, size)
+
+    @pytest.mark.parametrize("name", ["audit/batches/000/000001.car", "audit/batches/001/000000.car", "wal/head"])
+    def test_a_missing_file_is_named(self, given: HomeDir, name: str) -> None:
+        """The error is that of a file that does not exist, below the home."""
+        with pytest.raises(FileNotFoundError) as caught:
+            disk.read_part(given.path / name, 0, 10)
+        assert str(given.path / name).startswith(caught.value.filename)
+
+    @pytest.mark.parametrize("kind", ["pipe", "directory", "link"])
+    def test_only_a_regular_file_is_read(self, given: HomeDir, kind: str) -> None:
+        """The error says what is in the place of a file."""
+        path = given.path / "odd"
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            path.symlink_to("audit/batches/000/000000.car")
+        with pytest.raises(OSError, match="in the place of a file"):
+            disk.read_part(path, 0, 10)
+
+    def test_a_home_may_be_reached_by_a_link(self, given: HomeDir, tmp_path: Path) -> None:
+        """Only links below a home are refused."""
+        (tmp_path / "link").symlink_to(given.path)
+        path = HomeDir(tmp_path / "link").path / "audit" / "batches" / "000" / "000000.car"
+        assert b"a batch" == disk.read_part(path, 0, 10)
 
 
 OS_CALLS = [

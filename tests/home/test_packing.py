@@ -110,7 +110,8 @@ KILLED = """
     from ipfs_log_handlers.keeper import preload
     from ipfs_log_handlers.keeper.host import Standalone
     from ipfs_log_handlers.keeper.thread import run_keeper_now
-    from tests.support.kill_steps import child, die, kill_at
+    from tests.support.forked import run_in_child
+    from tests.support.kill_steps import die, kill_at
     preload.load_for_sealing()
 
     def leave_records(home):
@@ -137,13 +138,13 @@ KILLED = """
     step = 1
     while True:
         home = f"{HOME}-{step}"
-        child(leave_records, home)
+        run_in_child(leave_records, home)
         assert run_keeper_now(HomeDir(Path(home)), Standalone(), timeout=20.0, stores=())
-        ended = child(work, home, step)
+        ended = run_in_child(work, home, step)
         found = Batches(Path(home) / "logs" / "batches")
         assert list(range(8)) == [found.facts(index).manifest.index for index in range(8)], step
         for index in (0, 2, 3, 5, 6, 7): assert found.has_payload(index, found.facts(index).manifest.payload), step
-        assert child(next_keeper, home, 0)
+        assert run_in_child(next_keeper, home, 0)
         if ended: break
         step += STRIDE
     print(step)

@@ -19,6 +19,7 @@ from ipfs_log_handlers.home.index import BatchIndex, short_digest
 from ipfs_log_handlers.home.layout import SubsystemDir
 from ipfs_log_handlers.keeper import new_log
 from ipfs_log_handlers.keeper.upkeep import Upkeep
+from ipfs_log_handlers.query.read_ahead import text_of
 from tests.support import oracle, sample_homes
 from tests.support.archives import archiver, facts
 from tests.support.cli import run
@@ -217,7 +218,7 @@ class TestFound:
 
         parts = [part for part in dataset._parts() if part.sealed]
         monkeypatch.setattr(Manifest, "decode", counting)
-        assert all(part.text() for part in parts)
+        assert all(text_of(part) for part in parts)
         assert list(range(12)) == sorted(decoded)
 
     def test_a_lost_index_is_made_again_from_packs(self, home: Path, logs: SubsystemDir, batches: Batches) -> None:
@@ -302,6 +303,7 @@ class TestFound:
         assert [] == errors
 
 
+@pytest.mark.slow
 class TestDamage:
     @pytest.mark.parametrize("indexed", [True, False], ids=["with rows", "without rows"])
     def test_damage_in_one_batch_harms_that_batch_alone(self, home: Path, batches: Batches, indexed: bool) -> None:

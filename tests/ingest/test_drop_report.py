@@ -20,7 +20,7 @@ from ipfs_log_handlers.errors import HomeError
 from ipfs_log_handlers.ingest import drop_report
 from ipfs_log_handlers.ingest.drop_report import DroppedError
 from ipfs_log_handlers.runtime.process import HomeProcess
-from tests.support import programs
+from tests.support import forked, programs
 from tests.support.logging_home import durable, handler_of, logging_to, refuse
 
 pytestmark = pytest.mark.usefixtures("_python_takes_records")
@@ -203,11 +203,7 @@ class TestLine:
         with logging_to(home) as logger:
             full_disk()
             logger.info("lost")
-            child = os.fork()
-            if child == 0:
-                logger.info("lost")
-                os._exit(0)
-            assert (child, 0) == os.waitpid(child, 0)
+            assert forked.run_in_child(logger.info, "lost")
         assert 1 == capfd.readouterr().err.count("\n")
 
 

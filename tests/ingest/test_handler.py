@@ -80,7 +80,7 @@ class TestReentrancy:
                 log.warning("tick")
 
         before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.004)
+        timeout = signal.setitimer(signal.ITIMER_REAL, 0.001, 0.004)
         count, until = 0, time.monotonic() + 30
         try:
             while len(ticks) < alarms and time.monotonic() < until:
@@ -89,6 +89,7 @@ class TestReentrancy:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, *timeout)
         log.info("tock")
         events = [record["event"] for record in found(home)]
         assert (count + 1, alarms) == (events.count("tock"), events.count("tick"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import logging.handlers
@@ -19,7 +18,7 @@ import pytest
 import structlog
 
 from ipfs_log_handlers import IPFSHandler, IPFSProcessor
-from tests.support import programs
+from tests.support import forked, programs
 from tests.support.logging_home import durable, handler_of, logging_to
 
 ALL = ["source", "thread", "process", "task", "host"]
@@ -265,14 +264,15 @@ def test_a_forked_child_is_its_own_origin(home: Path) -> None:
     with logging_to(home) as log:
         log.info("parent")
         log.info("parent")
-        child = os.fork()
-        if child == 0:
-            with contextlib.suppress(BaseException):
-                for _ in range(3):
-                    log.info("child")
-            os._exit(0)
-        assert 0 == os.waitpid(child, 0)[1]
+
+        def work() -> None:
+            for _ in range(3):
+                log.info("child")
+            (home.parent / "child").write_text(str(os.getpid()))
+
+        assert forked.run_in_child(work)
     records = durable(home)
+    child = int((home.parent / "child").read_text())
     assert {child} == {record["pid"] for record in records if record["event"] == "child"}
     assert not any("logged_pid" in record for record in records)
 

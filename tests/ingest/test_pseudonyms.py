@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.ingest import pseudonyms as pseudonyms_module
 from ipfs_log_handlers.ingest.pseudonyms import Pseudonyms
 from ipfs_log_handlers.ingest.redaction import HIDDEN
+from tests.support import forked
 from tests.support.logging_home import durable, logging_to
 
 PSEUDONYM = re.compile(r"pseudonym_\d{4}-\d{2}_[0-9a-f]{32}")
@@ -197,11 +197,7 @@ def test_a_child_has_the_key_of_its_parent(home: Path) -> None:
     """A fork before or after the first pseudonym: the child and the parent agree."""
     with logging_to(home, redact=RULE) as logger:
         logger.info("x", extra={"user_id": "mira"})
-        child = os.fork()
-        if not child:
-            logger.info("y", extra={"user_id": "mira"})
-            os._exit(0)
-        os.waitpid(child, 0)
+        assert forked.run_in_child(lambda: logger.info("y", extra={"user_id": "mira"}))
     assert [2, 1] == [len(durable(home)), len({record["user_id"] for record in durable(home)})]
 
 

@@ -72,6 +72,7 @@ def nowhere(*texts: str, home: Path | None = None) -> None:
         assert not [form for form in SENT if form.encode() in each], each[:2000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_program_keeps_the_token_to_itself(home, tmp_path, indiscreet, form):
     """A program whose root logs at DEBUG, whose daemon repeats the token, and whose configuration is wrong."""

@@ -20,6 +20,8 @@ from tests.support import programs, sample_homes
 from tests.support.backups import go_on, head_alone, in_new_files, instead, over, shown, signed, with_links
 from tests.support.cli import run
 
+pytestmark = pytest.mark.slow  # copies of homes at each of their steps
+
 WAYS: list[Callable[[Path, Path], None]] = [over, in_new_files, with_links, head_alone]
 
 

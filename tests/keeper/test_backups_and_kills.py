@@ -17,6 +17,8 @@ from tests.support import sample_homes
 from tests.support.backups import go_on, over, shown, signed
 from tests.support.cli import run
 
+pytestmark = pytest.mark.slow  # kills at each step
+
 
 def kill_keeper(home: Path, monkeypatch: pytest.MonkeyPatch, step: int, *names: str, before: bool = False) -> None:
     """Let a keeper look at the home, and kill it at a call of one of these functions of `os`.

@@ -24,7 +24,7 @@ from ipfs_log_handlers.keeper import upkeep as upkeep_module
 from ipfs_log_handlers.keeper.indexing import MIN_NEW_BATCHES, Indexing
 from ipfs_log_handlers.keeper.upkeep import Upkeep
 from ipfs_log_handlers.maintenance.damage import find
-from tests.support import indexed_homes, kill_steps, logging_home, sample_homes
+from tests.support import forked, indexed_homes, kill_steps, logging_home, sample_homes
 from tests.support.indexed_homes import index, pages_of, seal_records
 from tests.support.logging_home import settings
 
@@ -127,7 +127,7 @@ def test_killed_between_any_two_steps_a_keeper_leaves_pages_that_are_right(home:
         list(Upkeep(subsystem_dir).steps(at_end=True))
 
     moments = 1
-    while not kill_steps.child(work, moments):
+    while not forked.run_in_child(work, moments):
         for number in (0, 9, 10, 21):
             chosen = open_dataset(home).filter(where={"request_id": f"request-{number}"})
             assert [record["seq"] for record in chosen] == [number + 1]

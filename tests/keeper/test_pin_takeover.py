@@ -16,6 +16,8 @@ from tests.support.cli import run
 from tests.support.logging_home import wait_until
 from tests.support.pin_services import FakeCluster
 
+pytestmark = pytest.mark.slow  # each test waits for several programs
+
 PROGRAM = """
     configure(kubo=KUBO, pins=PINS, pins_token=TOKEN, replicas=2, flush_timeout=0.1, batch={"records": 1})
     for line in sys.stdin: log.info("%s", line.strip())

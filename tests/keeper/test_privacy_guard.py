@@ -73,6 +73,7 @@ def test_private_batches_stay_and_others_are_shipped(
     assert "Provide.Enabled false" in line
 
 
+@pytest.mark.slow
 def test_flush_says_it_once(home: Path, fake: FakeKubo, capsys: pytest.CaptureFixture[str]) -> None:
     """A program that runs for long is told at the first contact; further flushes, and the close, do not repeat it."""
     handler = IPFSHandler("patients", home=home, kubo=url(fake), flush_timeout=60.0)

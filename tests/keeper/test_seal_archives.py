@@ -268,7 +268,8 @@ STEPS = """
     from ipfs_log_handlers.keeper.host import Standalone
     from ipfs_log_handlers.keeper.thread import run_keeper_now
     from tests.support.archives import archiver, facts
-    from tests.support.kill_steps import child, kill_at
+    from tests.support.forked import run_in_child
+    from tests.support.kill_steps import kill_at
     from pathlib import Path
     import ipfs_log_handlers.reader.archive_content
     preload.load_for_sealing(); preload.load_for_store("auto")
@@ -290,9 +291,9 @@ KEEPERS = (
     + """
     step = 1
     while True:
-        assert child(archive, HOME, 0, f"s{step}", BOARD)
-        ended = child(keep, HOME, step)
-        assert child(keep, HOME, 0)
+        assert run_in_child(archive, HOME, 0, f"s{step}", BOARD)
+        ended = run_in_child(keep, HOME, step)
+        assert run_in_child(keep, HOME, 0)
         if ended: break
         step += STRIDE
     print(step)
@@ -302,9 +303,9 @@ MAKERS = (
     STEPS
     + """
     step = 1
-    while not child(archive, HOME, step, f"s{step}", BOARD):
+    while not run_in_child(archive, HOME, step, f"s{step}", BOARD):
         step += STRIDE
-    assert child(keep, HOME, 0)
+    assert run_in_child(keep, HOME, 0)
     print(step)
 """
 )

@@ -26,7 +26,7 @@ from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.keeper import lines_by_scope
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.monitoring import key_checks
-from tests.support import kill_steps
+from tests.support import forked, kill_steps
 from tests.support.backups import over, with_links
 from tests.support.encrypted import ALICE, ALICE_KEY, BOB_KEY
 from tests.support.logging_home import OTHER, WRITER, dropped, put_live, put_segment, record, seal_all, seal_home
@@ -410,6 +410,7 @@ def _seal_and_die(home: Path, number: int) -> None:
     seal_home(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("is_first", [True, False])
 def test_killed_at_each_step(tmp_path: Path, is_first: bool, share: int) -> None:
@@ -423,7 +424,7 @@ def test_killed_at_each_step(tmp_path: Path, is_first: bool, share: int) -> None
             seal_home(home)
         put_segment(subsystem_dir, _lines(5, 9), number=1, encrypt=BY_TENANT)
         put_segment(subsystem_dir, _lines(1, 3), writer=OTHER, encrypt=BY_TENANT)
-        ended = kill_steps.child(_seal_and_die, home, number)
+        ended = forked.run_in_child(_seal_and_die, home, number)
         put_segment(subsystem_dir, _lines(10, 10), number=2, encrypt=BY_TENANT)
         seal_home(home)
         assert _read(home) == (sorted([*range(1, 11), *range(1, 4)]), []), number
@@ -438,6 +439,7 @@ def _shred_and_die(home: Path, number: int) -> None:
     open_home(home).shred_keys(scope="globex-corporation", reason=REASON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)])
 def test_erasure_killed_at_each_step(tmp_path: Path, share: int) -> None:
     """Other values are read at any time; the next call ends it, with one act, and then no secret of it is left."""
@@ -446,7 +448,7 @@ def test_erasure_killed_at_each_step(tmp_path: Path, share: int) -> None:
         home = tmp_path / f"home-{number}"
         put_segment(HomeDir(home).subsystem_dir("logs"), _lines(1, 12), encrypt=BY_TENANT)
         seal_home(home)
-        ended = kill_steps.child(_shred_and_die, home, number)
+        ended = forked.run_in_child(_shred_and_die, home, number)
         others = [seq for seq in range(1, 13) if seq % 4 != 1]
         (key,) = open_home(home).data_keys(scope="globex-corporation")
         seqs, gaps = _read(home)

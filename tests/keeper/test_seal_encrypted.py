@@ -21,7 +21,7 @@ from ipfs_log_handlers.home.batches import Batches
 from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.keeper import log_writer
 from ipfs_log_handlers.keeper.seal import Sealer
-from tests.support import kill_steps
+from tests.support import forked, kill_steps
 from tests.support.encrypted import ALICE, ALICE_KEY, BOB
 from tests.support.indexed_homes import index, pages_of, small_pages
 from tests.support.logging_home import dropped, lines, put_segment, record, seal_all, seal_home
@@ -220,6 +220,7 @@ def _seal_and_die(home: Path, number: int) -> None:
     seal_home(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, pytest.param(1, marks=pytest.mark.soak), pytest.param(2, marks=pytest.mark.soak)])
 def test_killed_at_each_step(tmp_path: Path, share: int) -> None:
     """Whenever a keeper is killed, from making the key to the head file: each record is in one batch that opens."""
@@ -228,7 +229,7 @@ def test_killed_at_each_step(tmp_path: Path, share: int) -> None:
         home = tmp_path / f"home-{number}"
         subsystem_dir = HomeDir(home).subsystem_dir("logs")
         put_segment(subsystem_dir, lines(1, 3), encrypt=ENCRYPT)
-        ended = kill_steps.child(_seal_and_die, home, number)
+        ended = forked.run_in_child(_seal_and_die, home, number)
         put_segment(subsystem_dir, lines(4, 5), number=1, encrypt=ENCRYPT)
         seal_home(home)
         assert _seqs(home) == [1, 2, 3, 4, 5], number

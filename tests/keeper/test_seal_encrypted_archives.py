@@ -21,7 +21,7 @@ from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.rotator import Rotator
 from ipfs_log_handlers.runtime.process import forget_home
 from ipfs_log_handlers.spool.archiver import ArchiveMetadata
-from tests.support import file_trees, kill_steps, sample_homes
+from tests.support import file_trees, forked, kill_steps, sample_homes
 from tests.support.archives import archiver, managing
 from tests.support.encrypted import ALICE, ALICE_KEY, BOB
 from tests.support.logging_home import lines, put_segment
@@ -232,6 +232,7 @@ def _archive_and_die(home: Path, number: int) -> None:
     sample_homes.seal(home)
 
 
+@pytest.mark.slow
 def test_killed_at_every_third_step(tmp_path: Path) -> None:
     """An archive that was promised can be opened and is in the chain once; else nothing of it is left.
 
@@ -240,7 +241,7 @@ def test_killed_at_every_third_step(tmp_path: Path) -> None:
     number, done = 1, False
     while not done:
         home = tmp_path / f"home-{number}"
-        done = kill_steps.child(_archive_and_die, home, number)
+        done = forked.run_in_child(_archive_and_die, home, number)
         with contextlib.suppress(HomeError):
             sample_homes.seal(home)
         other = _archive(home, b"another", "another")

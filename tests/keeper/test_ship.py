@@ -291,6 +291,7 @@ def _carries(body: bytes, cid: str) -> bool:
     return oracle._cid_bytes(cid) in body
 
 
+@pytest.mark.slow
 def test_a_refusal_blames_no_batch(home):
     """403 concerns the token or the origin: nothing is set aside, and everything arrives when the store lets us in."""
     with FakeKubo() as daemon:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
-import ctypes
 import http.client
 import json
 import os
@@ -13,7 +12,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked
+
 __all__ = ["Daemon", "DaemonError"]
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 20.0
-PR_SET_PDEATHSIG = 1
 
 _running: set[Daemon] = set()
 
@@ -333,10 +332,7 @@ def _die_with_parent() -> Any:
     Linux sends that signal when the *thread* that forked ends, so only the main thread may ask for it; for the
     others there is the exit handler below.
     """
-    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    return forked.end_with_parent if threading.current_thread() is threading.main_thread() else None
 
 
 @atexit.register

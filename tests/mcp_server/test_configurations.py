@@ -20,6 +20,7 @@ ENTRIES: list[dict[str, Any]] = [
 ENTRIES.append(dict(re.findall(r"^(\w+) = (.*)$", TOML, re.MULTILINE)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(ENTRIES)))
 def test_the_command_of_each_configuration_answers(logs: Path, number: int) -> None:
     """Four forms; each names the program, its verb, and the home, in whose place stands that of the test."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import pytest
 
 from ipfs_log_handlers.mcp_server.app import make_server
 from tests.support import sample_homes
@@ -126,6 +127,7 @@ def test_an_answer_has_room_for_the_cursor_of_many_writers(home: Path) -> None:
     assert [(pid, seq) for pid in range(150, 300) for seq in (1, 2)] == sorted(asking(home, work))
 
 
+@pytest.mark.slow
 def test_a_cursor_larger_than_an_answer_is_refused(home: Path) -> None:
     """2,000 writers whose records are in no batch: the error says what makes the cursor smaller."""
     directory = sample_homes.subsystem_dir(home, "logs")

@@ -150,6 +150,7 @@ def test_http_serves_the_official_client_and_refuses_foreign_requests(logs: Path
         assert 413 == long.status_code
 
 
+@pytest.mark.slow
 def test_http_with_a_token_serves_only_clients_that_have_it(logs: Path, tmp_path: Path) -> None:
     """The token comes from a file, the environment, or is new and printed once; SQL is offered if it is asked for."""
     file = tmp_path / "token"

@@ -21,6 +21,7 @@ def _plain(records: list[dict[str, Any]]) -> list[str]:
     return sorted(json.dumps(record, sort_keys=True) for record in records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 7, 500])
 def test_the_pages_have_every_record_once_and_the_newest_first(server, queried, limit):
     """All pages together have what a reader of the files finds, in the opposite order of time."""

@@ -174,15 +174,16 @@ def test_one_client_too_many_is_refused(home, monkeypatch):
         again.close()
 
 
+@pytest.mark.slow
 def test_a_client_that_takes_nothing_is_dropped(home, monkeypatch):
     """It is closed after its time, and does not keep the server from serving others."""
-    monkeypatch.setattr("ipfs_log_handlers.server.tail._CLIENT_S", 0.2)
+    monkeypatch.setattr("ipfs_log_handlers.server.tail._CLIENT_S", 2.0)
     with serving(sources_of(home_with_one(home))) as server, server.tail() as slow, server.tail() as quick:
         assert ["ready", "ready"] == [slow.next().name, quick.next().name]
         with sample_homes.Writing(home) as writing:
             for number in range(3000):
                 writing.handler.handle(sample_homes.record(number, text="x" * 9000))
-                if number % 100 == 0:
+                if number % 25 == 0:
                     quick.until(lambda records: records)
         with pytest.raises((ConnectionError, http.client.IncompleteRead)):
             slow.until(lambda records: len(records) > 5000)

@@ -222,6 +222,7 @@ open_home(sys.argv[1], must_exist=False).import_car(sys.argv[2], keys=[sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_nothing_half_imported_counts_after_a_kill(home, other, file):
     """Whatever the step: there is no file of that name, no reader sees one, and the next import succeeds."""
     key = sample_homes.key_of(other)

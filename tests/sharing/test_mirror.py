@@ -18,7 +18,7 @@ from ipfs_log_handlers.keeper import new_log
 from ipfs_log_handlers.reader.car_parts import CarSource
 from ipfs_log_handlers.reader.gateway import Gateway
 from ipfs_log_handlers.sharing import mirror_pieces
-from tests.support import archives, kill_steps, sample_homes
+from tests.support import archives, forked, kill_steps, sample_homes
 from tests.support.gateways import blocks_of, gateway
 from tests.support.logging_home import wait_until
 
@@ -184,7 +184,7 @@ class TestCopy:
         assert [(each.result, each.batches, each.new_batches) for each in found] == [("ok", 3, 3), ("ok", 4, 1)]
 
 
-def forked(home: Path, copy: Path, records: int) -> None:
+def fork_log(home: Path, copy: Path, records: int) -> None:
     """Copy a home, and let the copy go on with the same log and other records."""
     shutil.copytree(home, copy)
 
@@ -238,7 +238,7 @@ class TestRefused:
     @pytest.mark.parametrize("more", [10, 40])
     def test_a_fork(self, home, other, tmp_path, more):
         """Another history of the log is refused, and both signed heads are kept: anybody can check them."""
-        forked(other, tmp_path / "fork", more)
+        fork_log(other, tmp_path / "fork", more)
         sample_homes.make(other, 20)
         keys = [sample_homes.key_of(other)]
         assert result(home, other, keys=keys) == ("ok", 5, 5)
@@ -255,7 +255,7 @@ class TestRefused:
 
     def test_a_fork_of_what_was_imported(self, home, other, tmp_path):
         """An imported file has another history: it is refused, too; and so is such a file after the mirror."""
-        forked(other, tmp_path / "fork", 20)
+        fork_log(other, tmp_path / "fork", 20)
         sample_homes.make(other, 20)
         keys = [sample_homes.key_of(other)]
         open_home(tmp_path / "fork").export_car(tmp_path / "fork.car")
@@ -296,6 +296,7 @@ class TestRefused:
         assert same_records(home, other)
 
 
+@pytest.mark.slow
 class TestLies:
     """A gateway that lies: nothing that it sends is taken."""
 
@@ -343,10 +344,10 @@ def test_a_kill_at_every_moment(tmp_path, other, monkeypatch):
     number = 1
     while True:
         home = tmp_path / f"killed{number}"
-        ended = kill_steps.child(work, home, number)
+        ended = forked.run_in_child(work, home, number)
         for again in (number, 9):
             check(home, keys, expected, seen)
-            kill_steps.child(work, home, again)
+            forked.run_in_child(work, home, again)
         check(home, keys, expected, seen)
         assert result(home, other, keys=keys)[:2] == ("ok", 3)
         check(home, keys, expected, seen)

@@ -18,7 +18,7 @@ from ipfs_log_handlers.home.layout import HomeDir
 from ipfs_log_handlers.reader.gateway import Gateway
 from ipfs_log_handlers.sharing import mirror_pieces, mirror_pins
 from ipfs_log_handlers.testing.memory_store import MemoryStore
-from tests.support import archives, kill_steps, sample_homes
+from tests.support import archives, forked, kill_steps, sample_homes
 from tests.support.cli import run
 from tests.support.gateways import Answer, blocks_of, gateway
 
@@ -319,7 +319,7 @@ def test_a_kill_while_a_payload_comes(other, tmp_path):
     while not ended:
         home = tmp_path / f"killed{number}"
         shutil.copytree(tmp_path / "start", home)
-        ended = kill_steps.child(work, home, number)
+        ended = forked.run_in_child(work, home, number)
         assert verified(home, other) in ([("incomplete", 0, [(1, "payload")])], [("ok", 0, [])])
         assert told(*mirror(home, other))[0] == "ok"
         assert numbers(home) == [*range(30)]
@@ -343,7 +343,7 @@ def test_a_kill_while_a_piece_without_a_payload_is_written(other, tmp_path):
     number, ended, noted = 1, False, 0
     while not ended:
         home = tmp_path / f"killed{number}"
-        ended = kill_steps.child(work, home, number)
+        ended = forked.run_in_child(work, home, number)
         noted += any(home.glob("imported-logs/*/absent")) and not any(home.glob("imported-logs/*/*-*.car"))
         assert told(*mirror(home, other, keys=keys))[0::4] == ("ok", 0)
         assert numbers(home) == [*range(30)]

@@ -157,6 +157,7 @@ def backlog(home: Path, batches: int) -> None:
     assert status(home)[0]["sealed"] == batches
 
 
+@pytest.mark.slow
 def test_new_records_pass_a_backlog(home, monkeypatch):
     """While hundreds of batches drain, a batch of another subsystem goes with the next call but one."""
     with monkeypatch.context() as patch:

@@ -23,6 +23,7 @@ from ipfs_log_handlers.home.layout import HomeDir, SubsystemDir
 from ipfs_log_handlers.keeper.seal import Sealer
 from ipfs_log_handlers.spool import writer, writer_segments
 from ipfs_log_handlers.spool.writer import Writer
+from tests.support import forked
 from tests.support.logging_home import (
     durable,
     interrupted,
@@ -58,12 +59,13 @@ class TestIdentity:
         """Home, names: a child draws an identity of its own, and begins at 1."""
         made = make()
         made.append(front(1))
-        child = os.fork()
-        if not child:
+
+        def work() -> None:
             made.after_fork_in_child()
             made.append(front(2))
-            os._exit(0 if (1, 1) == (made.durable, made.activity) else 1)
-        assert 0 == os.waitpid(child, 0)[1]
+            assert (1, 1) == (made.durable, made.activity)
+
+        assert forked.run_in_child(work)
         made.append(front(3))
         assert [(1, 1), (2, 1), (3, 2)] == sorted((each["n"], each["seq"]) for each in durable(home))
 
@@ -178,7 +180,7 @@ class TestReentrant:
                 made.append(front(1_000_000 + len(ticks)))
 
         before = signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.001, 0.004)
+        timeout = signal.setitimer(signal.ITIMER_REAL, 0.001, 0.004)
         until = time.monotonic() + 30
         number = 0
         try:
@@ -188,6 +190,7 @@ class TestReentrant:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, *timeout)
         made.append(front(number))
         found = numbers(home)
         assert list(range(number + 1)) == [each for each in found if each < 1_000_000]

@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from ipfs_log_handlers.cli import main
-from tests.support.programs import environment
+from tests.support.programs import environment, killed_after_error
 
 __all__ = ["Ended", "command", "on_terminal", "run", "start"]
 
@@ -81,7 +81,7 @@ def on_terminal(*args: object) -> bytes:
     """Run `ipfs-logs` on a terminal, assert that it succeeds, and return what the terminal shows."""
     ours, theirs = pty.openpty()
     shown = b""
-    with start(*args, stdout=theirs, stderr=theirs) as process:
+    with killed_after_error(start(*args, stdout=theirs, stderr=theirs)) as process:
         os.close(theirs)
         with contextlib.suppress(OSError):  # Linux says EIO when the other side has gone
             while chunk := os.read(ours, 4096):

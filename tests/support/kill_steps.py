@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["child", "die", "kill_at"]
+__all__ = ["die", "kill_at"]
 
 _CALLS = ("fsync", "fdatasync", "rename", "write", "unlink", "link", "mkdir", "ftruncate", "pwrite")
 """The functions of `os` that change the disk."""
@@ -44,18 +43,3 @@ def kill_at(number: int) -> None:
 
     for name in _CALLS:
         setattr(os, name, stepping(getattr(os, name)))
-
-
-def child(work: Callable[..., object], *args: object) -> bool:
-    """Do some work in a forked child; return whether it came to its end, and was not killed."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(*args)
-        except BaseException:  # noqa: BLE001 - shown, and the exit code says it
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    assert status in (0, signal.SIGKILL), (work, args, status)
-    return status == 0

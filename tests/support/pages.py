@@ -33,6 +33,7 @@ from pathlib import Path
 
 from tests.kubo.daemon import Daemon
 from tests.support import page_tools
+from tests.support.programs import killed_after_error
 
 RUN = {"console", "python"}
 REFUSED = {"bash", "pycon", "sh", "shell", "zsh"}
@@ -158,7 +159,7 @@ def shell(command: str, directory: Path, environment: dict[str, str]) -> str:
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, _COLUMNS, 0, 0))
     state = shlex.quote(_state(directory))
     whole = f"{_RESUME.format(state)}\n{command}\nended=$?; export -p > {state}; exit $ended"
-    with subprocess.Popen(
+    child = subprocess.Popen(
         ["bash", "-c", whole],
         cwd=directory,
         env=environment,
@@ -166,7 +167,8 @@ def shell(command: str, directory: Path, environment: dict[str, str]) -> str:
         stdout=terminal,
         stderr=terminal,
         start_new_session=True,
-    ) as child:
+    )
+    with killed_after_error(child):
         os.close(terminal)
         printed = b"".join(_until_closed(screen))
         os.close(screen)

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ipfs_log_handlers.keeper.host import Standalone
 from ipfs_log_handlers.keeper.thread import run_keeper_now
 from tests.support import oracle
 
-__all__ = ["ROOT", "Ended", "adopted", "environment", "run", "start", "text"]
+__all__ = ["ROOT", "Ended", "adopted", "environment", "killed_after_error", "run", "start", "text"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PRELUDE = """
@@ -87,6 +88,17 @@ def start(
     )
 
 
+@contextmanager
+def killed_after_error(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
+    """Give a program to a test, and wait for its end; after an error of the test, kill it instead."""
+    with process:
+        try:
+            yield process
+        except BaseException:
+            process.kill()
+            raise
+
+
 def run(
     home: Path,
     body: str,
@@ -103,9 +115,18 @@ def run(
         out, err = process.communicate(timeout=deadline_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        out, err = process.communicate()
+        out, err = _last_output(process)
         raise AssertionError(f"the program hangs after {deadline_s} s\n{out}\n{err}") from None
     return Ended(process.returncode, out, err, time.monotonic() - begun)
+
+
+def _last_output(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Return what a killed program wrote, and close its pipes: a child that hangs would keep them open for ever."""
+    with process:
+        try:
+            return process.communicate(timeout=10)
+        except subprocess.TimeoutExpired as error:
+            return (error.output or b"").decode(), (error.stderr or b"").decode()
 
 
 def adopted(home: Path, *, deadline_s: float = 60.0) -> list[dict[str, Any]]:

@@ -6,11 +6,9 @@ import atexit
 import functools
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ import pytest
 from tests.kubo.build import CannotBuildKubo, from_wheel
 from tests.support import programs
 
-__all__ = ["CHANGES", "FAULTS", "environment", "forked", "library", "run_cases", "variables"]
+__all__ = ["CHANGES", "FAULTS", "environment", "library", "run_cases", "variables"]
 
 CHANGES = "write,fsync,rename,link,unlink,mkdir,ftruncate"
 """The calls that change the disk."""
@@ -87,24 +85,6 @@ def variables(
         "FAULTS_QUOTA": str(quota),
         "FAULTS_TRACE": trace,
     }
-
-
-def forked(work: Callable[..., object], *args: object) -> bool:
-    """Run a function in a child process; return whether the child ended by itself, and was not killed.
-
-    It is called in the program that tries the cases.
-    """
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work(*args)
-        except BaseException:  # noqa: BLE001 - the child says it, and ends with another code
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
-        os._exit(0)
-    status = os.waitpid(pid, 0)[1]
-    assert status in (0, signal.SIGKILL), (args, status)
-    return status == 0
 
 
 def run_cases(tmp_path: Path, body: str, cases: Iterable[tuple[Any, ...]], **values: Any) -> int:
