@@ -2,19 +2,25 @@
 
 A notebook and an asyncio program call the synchronous methods of `ipfs_log_handlers.api` inside a running loop, where
 `asyncio.run` raises an error. The coroutine then runs on a thread of its own while the caller waits.
+
+So it does in the main thread of Python 3.10, too: there Ctrl-C is raised inside any task of the loop, and asyncio
+prints it as an error that was never retrieved. Later Pythons cancel the coroutine.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ipfs_log_handlers.concurrency import clock
 
 __all__ = ["run"]
 
 _T = TypeVar("_T")
+
+_CTRL_C_IS_RAISED_IN_TASKS: Final = sys.version_info < (3, 11)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -28,7 +34,8 @@ def run(work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(_by_real_clock(work))
+        if not _CTRL_C_IS_RAISED_IN_TASKS or threading.current_thread() is not threading.main_thread():
+            return asyncio.run(_by_real_clock(work))
     return _run_on_a_thread(work)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ipfs_log_handlers.concurrency import coroutines
+from tests.support import programs
 
 
 async def answer() -> tuple[int, int]:
@@ -24,8 +27,33 @@ async def fail() -> None:
 
 
 def test_without_a_loop_it_runs_on_the_calling_thread():
-    """Nothing is started that is not needed."""
-    assert coroutines.run(answer) == (42, threading.get_ident())
+    """Nothing is started that is not needed: in the main thread of Python 3.10 a thread is."""
+    assert (coroutines.run(answer) == (42, threading.get_ident())) is (sys.version_info >= (3, 11))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(coroutines.run(answer)))
+    thread.start()
+    thread.join()
+    assert found == [(42, thread.ident)]
+
+
+def test_ctrl_c_in_one_of_several_tasks_is_raised_to_the_caller_and_printed_by_nobody(home: Path):
+    """Python 3.10 raises it inside the task that runs, which would then print it."""
+    body = """
+    import asyncio
+    from ipfs_log_handlers.concurrency import coroutines
+    async def ask():
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000): pass
+        await asyncio.sleep(60)
+    async def work():
+        await asyncio.gather(ask(), asyncio.sleep(60))
+    try:
+        coroutines.run(work)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    """
+    assert programs.run(home, body).clean().out == "interrupted\n"
 
 
 def test_inside_a_loop_it_runs_on_another_thread_and_the_loop_waits():
