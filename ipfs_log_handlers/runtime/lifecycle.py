@@ -247,41 +247,67 @@ def _register_exit() -> None:
         Finalize(None, flush_at_exit, exitpriority=0)
 
 
-@contextlib.contextmanager
-def interruptible_at_exit() -> Iterator[None]:
-    """Let Ctrl-C at the end of the program end a wait; earlier, the program itself handles Ctrl-C."""
-    STATE.waiting = not STATE.interrupted
+def interruptible_at_exit(wait: Callable[[], bool]) -> bool:
+    """Run a wait, which Ctrl-C ends at the end of the program; earlier, the program itself handles Ctrl-C.
+
+    Args:
+        wait: returns whether what it waited for has come.
+
+    Returns:
+        The same; `False` if Ctrl-C has ended the wait.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed before the end of the program.
+    """
     try:
-        yield
+        STATE.waiting = not STATE.interrupted
+        done = wait()
+        STATE.waiting = False  # here, and not only below: what is raised there would leave this function
     except KeyboardInterrupt:
         if not STATE.exiting:
             raise
         STATE.interrupted = True
+        return False
+    else:
+        return done
     finally:
         STATE.waiting = False
+
+
+class _CtrlCAtExit:
+    """A handler of SIGINT for the end of the program: the first Ctrl-C ends a wait, and no other one raises.
+
+    Another one would be raised while the first one is handled, and Python would print it.
+
+    Args:
+        previous: the handler of the program, which is called first.
+    """
+
+    def __init__(self, previous: Callable[[int, FrameType | None], object]) -> None:
+        self._previous = previous
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        try:
+            self._previous(number, frame)
+        except KeyboardInterrupt:
+            ends_wait = STATE.waiting
+            STATE.waiting, STATE.interrupted = False, True
+            if ends_wait:
+                raise
 
 
 @contextlib.contextmanager
 def one_ctrl_c_at_exit() -> Iterator[None]:
     """Let Ctrl-C at the end of the program only end a wait for a store, because threads must end before Python.
 
-    A handler that the program has set is still called.
+    A handler that the program has set is still called. Inside another one, this does nothing.
     """
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = IN_MAIN_INTERPRETER and threading.get_ident() == threading.main_thread().ident
-    if not (STATE.exiting and callable(previous) and in_main_thread):
+    if not (STATE.exiting and callable(previous) and in_main_thread) or isinstance(previous, _CtrlCAtExit):
         yield
         return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        try:
-            previous(number, frame)
-        except KeyboardInterrupt:
-            if STATE.waiting:
-                raise
-            STATE.interrupted = True
-
-    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGINT, _CtrlCAtExit(previous))
     try:
         yield
     finally:

@@ -300,13 +300,11 @@ class HomeProcess:
             flush = load_flush()
         except ImportError:
             return False
-        done = False
-        with interruptible_at_exit():
+        with one_ctrl_c_at_exit():
             try:
-                done = flush(self, timeout)
+                return interruptible_at_exit(lambda: flush(self, timeout))
             finally:
                 self.keeper.retire_if_unused()  # the flush may have started it for a handler that was closed long ago
-        return done
 
     def before_fork(self) -> None:
         """Prepare the writers for a fork."""

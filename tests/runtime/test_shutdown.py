@@ -314,6 +314,31 @@ def test_ctrl_c_at_the_end_ends_the_wait_and_prints_nothing(home: Path, end: str
     assert "last words" in [record["event"] for record in programs.adopted(home)]
 
 
+@pytest.mark.parametrize("by", ["logging.shutdown()", "lifecycle.flush_at_exit()"])
+def test_a_second_ctrl_c_while_the_first_one_ends_the_wait_is_not_printed(home: Path, by: str) -> None:
+    """Pitfall 65: it comes while the first one passes through the functions of the flush."""
+    body = f"""
+    import ipfs_log_handlers.runtime.flush as flushing
+    from ipfs_log_handlers.runtime import lifecycle
+    def wait(*_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            print("first", flush=True)
+            signal.raise_signal(signal.SIGINT)
+            print("second", flush=True)
+    flushing.flush = wait
+    configure(keeper=KEEPER)
+    log.info("last words")
+    lifecycle.STATE.exiting = True
+    atexit.unregister(lifecycle.flush_at_exit)
+    {by}
+    print(signal.getsignal(signal.SIGINT) is signal.default_int_handler, lifecycle.STATE.interrupted)
+    """
+    ended = programs.run(home, body, KEEPER="thread").clean()
+    assert ["first", "second", "True True"] == ended.out.splitlines()
+
+
 def test_ctrl_c_in_a_flush_of_the_program_is_the_programs(home: Path) -> None:
     """Pitfall 65: the program hears of it, as of any Ctrl-C, and its end does not wait for the same store once more."""
     body = (
