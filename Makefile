@@ -48,7 +48,9 @@ ready: $(VENV)/.dev build/typed ## installs and builds all that .ci/run needs
 		$(MAKE) --no-print-directory .venv-$$version/.test & started="$$started $$!"; done; \
 	for run in $$started; do wait $$run; done
 
+# An editable install compiles nothing, and the tests start thousands of programs, which write no bytecode.
 test: $(VENV)/.test ## the whole suite, with a real Kubo daemon and a Chromium that it builds, installs or finds
+	$(BIN)/python -m compileall -q ipfs_log_handlers
 	$(BIN)/python -m tests.kubo.build
 	$(BIN)/python -m tests.browser.install
 	$(BIN)/python $(PYTEST) $(ARGS)

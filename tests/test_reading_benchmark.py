@@ -19,6 +19,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_questions_that_ask_the_same_find_the_same(scratch):
     """Verified or not, and with DuckDB over the export."""
     found = {name: ask(str(scratch))["found"] for name, ask in MEASURED.items()}

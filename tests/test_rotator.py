@@ -126,7 +126,7 @@ def test_by_configuration_alone(home, tmp_path, more):
     """A dictConfig of plain values is enough; at the end of the program everything is shipped."""
     with FakeDaemon() as daemon:
         config = configuration(tmp_path / "app.log", home, **more)
-        config["handlers"]["f"]["archive"]["kubo"] = daemon.url
+        config["handlers"]["f"]["archive"] |= {"kubo": daemon.url, "flush_timeout": 60.0}
         body = """
             logging.config.dictConfig(CONFIG)
             for number in range(30): log.info("line %03d", number)

@@ -57,6 +57,7 @@ def _types(value: Any) -> Any:
     return [_types(item) for item in value] if isinstance(value, list) else type(value)
 
 
+@pytest.mark.slow
 @given(values)
 def test_each_value_is_read_as_python_reads_it(value: Any) -> None:
     """Also its type: a link is a `Cid`, and no number becomes a float."""

@@ -282,6 +282,7 @@ class TestVersions:
         assert f"ipfs-logs: error: cannot write {target}: the directory {target.parent} does not exist\n" == ended.err
         assert not target.parent.exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("args", "told"),
         [

@@ -78,6 +78,7 @@ def hostile(home: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("verb", ENDING)
 def test_no_verb_prints_a_control_character_of_a_hostile_home(hostile, verb, form):
@@ -99,6 +100,7 @@ def test_no_verb_prints_a_control_character_of_a_hostile_home(hostile, verb, for
     assert printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_error_about_damage_prints_a_control_character(hostile, form):
     """Where a head, a batch or a mark is damaged with such text, the errors that quote it are neutral, too."""

@@ -83,6 +83,7 @@ def test_doctor_asks_the_service(shipped: Path, cluster: FakeCluster) -> None:
     assert "1.1.6" in found["found"]
 
 
+@pytest.mark.slow
 def test_doctor_finds_a_copy_that_is_gone(shipped: Path, cluster: FakeCluster) -> None:
     """The list of the cluster is empty again: the batches are named, and the hint sends them again."""
     cluster.pins.clear()

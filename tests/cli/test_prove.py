@@ -110,6 +110,7 @@ def test_a_damaged_or_foreign_bundle_is_3(logged, tmp_path):
     assert run("check", bundle, "--key", key_of(tmp_path / "other"), "--key", key_of(logged)).code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -69,6 +69,7 @@ def test_a_lost_head_block_is_pinned_again(home: Path, emptied: MemoryStore, ask
     assert head in pins
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [("--again",), ()])
 def test_a_lost_head_block_of_a_damaged_batch(home: Path, emptied: MemoryStore, asked: tuple[str, ...]) -> None:
     """The delivery state names no head block as long as none can be made; then the next run pins it."""

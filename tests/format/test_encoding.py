@@ -80,6 +80,7 @@ def test_numbers_that_do_not_fit_are_refused(name: str, records: int, size: int,
         encoding_of(name).check(records, size, raw)
 
 
+@pytest.mark.slow
 def test_no_other_module_compares_the_names_of_encodings() -> None:
     """A new encoding is one entry in the table: nothing else asks which it is."""
     comparing = [

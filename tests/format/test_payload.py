@@ -250,6 +250,7 @@ class TestFrames:
 
 
 class TestHostile:
+    @pytest.mark.slow
     def test_mutants(self) -> None:
         """Cut anywhere or with junk a payload is refused; with a bit flipped it is refused or gives the same lines.
 
@@ -265,6 +266,7 @@ class TestHostile:
                 continue
             assert list(LINES) == found
 
+    @pytest.mark.slow
     def test_mutants_without_checksum(self) -> None:
         """Without the checksum, which others may leave out, nothing but FormatError comes out either."""
         bare = PREFIX + zstd.compress(TEXT)

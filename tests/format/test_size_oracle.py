@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import pytest
+
 from ipfs_log_handlers.format.encryption import padme
 from ipfs_log_handlers.format.payload import Encoder, prefix
 from ipfs_log_handlers.subsystems import audit
@@ -47,6 +49,7 @@ def _won(others: int, *, padded: bool) -> int:
     return won
 
 
+@pytest.mark.slow
 def test_with_a_batch_of_the_default_size_it_is_a_matter_of_chance() -> None:
     """So many records of others, and sizes that are rounded up, hide what one guess saves."""
     assert _won(audit.SUBSYSTEM.records - 2, padded=True) <= CHANCE

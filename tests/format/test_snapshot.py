@@ -52,6 +52,7 @@ def signed(cids: Sequence[Cid]) -> Head:
     return Head(log=LOG, index=len(cids) - 1, manifest=cids[-1], checkpoint=note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 511, 512, 513, 65_537])
 def test_every_manifest_is_linked_in_its_order(size):
     """The manifests are read back in their order, and a CID names each block."""
@@ -61,6 +62,7 @@ def test_every_manifest_is_linked_in_its_order(size):
     assert snapshot.read_manifests(root, lambda cids: [blocks[cid] for cid in cids]) == list(manifests(size))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 255, 256, 65_535, 65_536, 70_000])
 def test_one_more_batch_makes_at_most_three_new_blocks(size):
     """Only the right edge is new, also where a node of each level has just become complete."""

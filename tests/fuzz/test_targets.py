@@ -21,6 +21,7 @@ def test_the_examples_are_accepted(name: str) -> None:
     assert [True] * len(seeds) == [TARGETS[name].run(seed) for seed in seeds]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_changed_examples(name: str) -> None:
     """Bytes that were flipped, cut out, put in, doubled and joined never lead to another error."""

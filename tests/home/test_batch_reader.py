@@ -25,6 +25,7 @@ def test_a_batch_under_the_number_of_another_is_refused(batches: Batches) -> Non
         batches.facts(0)
 
 
+@pytest.mark.slow
 def test_a_damaged_batch_is_refused_or_its_header_is_unharmed(batches: Batches) -> None:
     """Cut anywhere or with a bit flipped, a batch is a FormatError, or its facts are unharmed; nothing else."""
     data, facts = batches.file(1).read_bytes(), batches.facts(1)

@@ -112,6 +112,7 @@ def test_a_batch_that_could_not_be_read_is_looked_at_each_time(home: Path) -> No
     assert [0, 1, 2, 3] == [batch.index for batch in open_home(home).batches()]
 
 
+@pytest.mark.slow
 def test_damage_costs_time_and_no_line(home: Path, logs: SubsystemDir) -> None:
     """Cut anywhere or with a bit flipped, the catalogue is believed up to the damage, and manifests say the rest."""
     path = catalogue_of(logs).path

@@ -136,6 +136,7 @@ class TestConfirmations:
         assert [] == list(confirmations.missing(1))
         assert frozenset() == confirmations.set_aside
 
+    @pytest.mark.slow
     @given(
         st.lists(st.tuples(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9))), max_size=4),
         st.integers(1, 3),

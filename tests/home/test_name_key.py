@@ -44,6 +44,7 @@ def test_synced_and_never_overwritten(empty, monkeypatch):
     assert name_key.load_or_make(empty).text == made.text
 
 
+@pytest.mark.slow
 def test_every_changed_bit_is_found(empty):
     """Also cuts and what stands behind it: another key would be another name, and readers would find nothing."""
     name_key.load_or_make(empty)

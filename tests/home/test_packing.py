@@ -70,6 +70,7 @@ class TestPayloadsLeave:
 
 
 class TestDisk:
+    @pytest.mark.slow
     @pytest.mark.parametrize("step", ["write", "fsync", "open"])
     @pytest.mark.parametrize("begun", [False, True], ids=["a new pack", "a pack that grows"])
     def test_a_disk_that_refuses_costs_no_batch(

@@ -294,6 +294,7 @@ class TestReading:
             path.write_bytes(content[:end])
             assert content[:end].count(b"\n{") + max(0, content[:end].count(b"\n") - 1) == len(kept(path))
 
+    @pytest.mark.slow
     def test_every_byte_flipped(self, tmp_path: Path) -> None:
         """Home rule 4, pitfall 37: any one bit flipped harms one line, or the two that it joined; no other record."""
         path = put_segment(HomeDir(tmp_path).subsystem_dir("logs"), lines(1, 3))

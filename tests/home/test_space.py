@@ -77,6 +77,7 @@ class TestManyBatches:
         sizes = [Batches(batches).file(number).stat().st_blocks * 512 for number in waiting]
         assert sum(sizes) + spool_bytes(subsystem_dir, 0) == found
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("confirmed", "after"), [(-1, ()), (4, (7,)), (8, ())])
     def test_a_first_record_makes_the_same_calls_beside_10_and_beside_2000_batches(
         self, tmp_path: Path, confirmed: int, after: tuple[int, ...]

@@ -206,6 +206,7 @@ def kept(record: logging.LogRecord, names: tuple[str, ...]) -> bytes:
     return encode_total([logged.event, logged.fields, logged.exception])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(holding_a_secret)
 def test_no_form_of_a_secret_is_kept(value: Any) -> None:
@@ -239,6 +240,7 @@ def test_what_has_no_name_to_hide_is_left_alone(fields: dict[str, Any], text: st
     assert list(fields) == list(hidden)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=6), searchable, max_size=3), holding_a_secret)
 def test_values_beside_a_secret_are_left_alone(fields: dict[str, Any], secret: Any) -> None:
     """What stands beside a hidden value is the very object that was logged."""

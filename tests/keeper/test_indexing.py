@@ -112,6 +112,7 @@ def test_only_a_whole_page_has_a_filter_of_its_own(home: Path) -> None:
     assert (whole.may_hold("request_id", [hash_of_text("request-3")]) or b"")[3] == 1
 
 
+@pytest.mark.slow
 def test_killed_between_any_two_steps_a_keeper_leaves_pages_that_are_right(home: Path) -> None:
     """Killed before or after any call that changes a file, a keeper leaves what is used or ignored, never wrong."""
     subsystem_dir = seal_records(home, requests(0, 10))
@@ -363,6 +364,7 @@ def test_killed_between_any_two_steps_of_a_move_each_page_is_found(home: Path) -
     assert counts(subsystem_dir) == {0: 16, 16: 16, 32: 16}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"ipfslogb", bytes(4000), None])
 def test_a_book_that_cannot_be_used_is_made_again(home: Path, content: bytes | None) -> None:
     """Home rule 33: what is in the place of a book changes no answer, and the next keeper makes its pages again."""

@@ -131,6 +131,7 @@ class TestTwoKeys:
         with pytest.raises(VerificationError, match="only an earlier key"):
             read(home, own_key(home))
 
+    @pytest.mark.slow
     def test_flipped_bits_beside_the_log_are_found(self, home):
         """Flipped bits all over the note in the home: `verify` names the file."""
         sample_homes.make(home, 3)
@@ -190,6 +191,7 @@ class TestWhen:
         (status,) = open_home(home).status()
         assert (30, 30, 30) == (status.durable, status.sealed, status.shipped)
 
+    @pytest.mark.slow
     def test_a_backup_that_is_older_than_the_change(self, home):
         """It brings the old key back: the old log does not go on, doctor says it, and another change mends it."""
         sample_homes.make(home, 20)

@@ -229,6 +229,7 @@ class TestLostHead:
 
 
 class TestCrash:
+    @pytest.mark.slow
     @pytest.mark.parametrize("accident", [copied, missing, damaged])
     @pytest.mark.parametrize("step", range(12))
     def test_between_any_two_steps(

@@ -201,6 +201,7 @@ def _unconfirm(made: Pruned, numbers: frozenset[int]) -> None:
     delivery_state.store(made.log_dir.shipped, name, state.forget(numbers))
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(CASES)
 def test_what_is_planned_is_done_and_nothing_else(case: Case) -> None:

@@ -212,6 +212,7 @@ def test_a_record_is_renewed_at_half_of_its_time(shipped, store, monkeypatch):
     assert renewed.validity > record.validity
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["removed", "damaged", "from a backup"])
 def test_numbers_grow_although_the_state_is_lost(shipped, store, monkeypatch, loss):
     """The clock gives a larger number; where it went back, the newest record of our own key does."""
@@ -278,6 +279,7 @@ class TestCrash:
                 return False
             return True
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("first", [True, False], ids=["first publication", "a later one"])
     def test_between_every_two_steps(self, home, store, monkeypatch, first):
         """One home head at the end, pinned; numbers never go back; no number is used for two records."""

@@ -67,6 +67,7 @@ def set_back(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tup
     return subsystem_dir, first, later
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["files", "pack"])
 def test_two_histories_of_one_log_stay_apart(set_back, packed):
     """Batch 3 has a free number in the directory of the first history, and does not follow its batch 2."""

@@ -92,6 +92,7 @@ class TestOrder:
         assert list(range(1, 16)) == sealed_seqs(subsystem_dir)
         assert [] == list(subsystem_dir.spool.iterdir())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("step", ["write", "fsync", "rename", "link"])
     @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT, errno.EMFILE])
     def test_a_disk_that_refuses(

@@ -265,6 +265,7 @@ class TestErasure:
         assert 41 not in _read(home)[0]
         assert _ok(home, ALICE)["erased"] == 2
 
+    @pytest.mark.slow
     def test_a_whole_period_is_erased(self, subsystem_dir: SubsystemDir) -> None:
         """With all its values, by as many acts as are needed; then no one can tell which values there were."""
         content = b"".join(_line(seq, f"tenant {seq}") for seq in range(1, 50))
@@ -470,6 +471,7 @@ def test_erasure_killed_at_each_step(tmp_path: Path, share: int) -> None:
 _VALUES = st.sampled_from(["a", "b", "c", None, 4])
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_logged_and_erased(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -148,6 +148,7 @@ class TestContent:
         assert 1 == quarantine.count(subsystem_dir.quarantine)
         assert [] == list(subsystem_dir.spool.iterdir())
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damaged", ["missing", "cut"])
     def test_a_damaged_batch_before(
         self, subsystem_dir: SubsystemDir, sealer: Callable[[], Sealer], damaged: str

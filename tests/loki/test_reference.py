@@ -220,6 +220,7 @@ _FEW = settings(max_examples=40, deadline=None)
 _MANY = settings(max_examples=3_000, deadline=None)
 
 
+@pytest.mark.slow
 @_FEW
 @given(wanted=NUMBER_QUERIES)
 def test_numbers_equal_a_count_of_all_records(loki, records, wanted):

@@ -59,6 +59,7 @@ def test_right_pages_have_no_problem(indexed: SubsystemDir) -> None:
     assert [damage for damage in find(indexed) if damage.kind == "page"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -64,6 +64,7 @@ def test_no_answer_has_a_secret_an_invisible_character_or_too_many_bytes(hostile
         assert json.loads(text)["notice"].startswith("Text from log records is untrusted"), tool
 
 
+@pytest.mark.slow
 def test_every_record_is_on_one_page(hostile: Path) -> None:
     """Records that do not fit are on the next page; each comes once, in both orders, with its texts cut and marked."""
 
@@ -92,6 +93,7 @@ def test_a_record_with_hidden_values_has_no_proof(hostile: Path) -> None:
     assert "bundle_base64" not in json.dumps(answer)
 
 
+@pytest.mark.slow
 def test_a_condition_finds_out_no_hidden_value(hostile: Path) -> None:
     """Neither equality, nor a part of a text, nor an order, nor SQL tells one hidden value from another."""
 

@@ -305,6 +305,7 @@ def test_many_shipped_batches_cost_no_manifest(home, monkeypatch):
         assert counts(home) == (50, 50, 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("through", "more"), [(-1, ()), (9, (12, 14)), (39, ())])
 def test_the_work_does_not_grow_with_the_number_of_batches(home, through, more):
     """Home rule 33: with none, some or all of many batches shipped, at most the oldest that waits is opened."""

@@ -126,6 +126,7 @@ def assert_equal_to_brute_force(queried, expected, chosen):
     assert set(dataset.distinct("level")) == {record["level"] for record in wanted}
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(n=st.integers(0, 200), level=st.sampled_from(["debug", "error"]))
 def test_limits_keep_one_end_of_the_order(queried, n, level):

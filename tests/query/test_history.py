@@ -65,6 +65,7 @@ def test_as_of_a_time_gives_what_was_sealed_by_then(home):
     assert open_dataset(home).as_of("now").count() == 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", range(5))
 def test_a_damaged_manifest_does_not_move_the_past(home, damaged):
     """The search skips a manifest that it cannot read: no batch of a later time is shown, and no fork is claimed."""

@@ -209,6 +209,7 @@ def test_two_histories_of_a_home_are_told(published):
         dataset.close()
 
 
+@pytest.mark.slow
 def test_every_changed_bit_of_a_home_head_at_a_liar(published):
     """A gateway that answers with a changed home head is never believed."""
     block = published.blocks[open_cid(published)]

@@ -96,6 +96,7 @@ conditions = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(chosen=st.lists(conditions, min_size=1, max_size=3))
 def test_random_filters_equal_brute_force_with_and_without_pages_from_a_home_and_from_cars(
@@ -203,6 +204,7 @@ KINDS = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_page_that_cannot_be_used_changes_no_answer(indexed: Path, tmp_path: Path, kind: str) -> None:
     """Whatever lies in the place of a page, it is used or ignored: every answer is that of the home without pages."""
@@ -376,6 +378,7 @@ def test_a_home_without_ids_has_zone_maps_in_its_pages(home: Path, monkeypatch: 
 OPERATIONS = ("seal", "seal", "index", "pack", "end", "delete a page", "delete the index", "damage a page")
 
 
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(operations=st.lists(st.sampled_from(OPERATIONS), min_size=3, max_size=8), data=st.data())
 def test_random_filters_equal_brute_force_whatever_happened_to_the_home_before(

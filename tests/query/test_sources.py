@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def test_a_home_that_is_given_twice_counts_once(home, tmp_path):
     assert open_dataset([home, link, str(home), open_home(home)]).count() == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS, ids=str)
 def test_all_sources_give_the_same_records(queried, tmp_path, question):
     """A home, a directory of CAR files, and a head behind a gateway or a daemon give the same records and counts."""
@@ -123,6 +125,7 @@ def test_all_sources_give_the_same_records(queried, tmp_path, question):
                 assert narrow.reverse().limit(3).count() == min(3, expected.count()), name
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(chosen=st.lists(conditions.filter(lambda condition: "subsystem" not in condition[0]), max_size=3))
 def test_random_filters_give_the_same_from_elsewhere(opened, chosen):
@@ -197,9 +200,19 @@ def test_a_remote_query_asks_for_no_payload_that_cannot_match(queried):
 
 
 def test_many_blocks_are_asked_for_at_a_time(queried):
-    """Manifests and payloads come many at a time, so that latency is not paid for each."""
+    """Payloads come many at a time, so that latency is not paid for each: none comes before five were asked for."""
+    batches = Batches(sample_homes.subsystem_dir(queried).current.batches)
+    payloads = {batches.facts(index).manifest.payload for index in range(12)}
+    five_are_asked_for = threading.Event()
+
+    def hold(_: object, cid: Cid, __: bytes) -> bool:
+        if served.now > 4:
+            five_are_asked_for.set()
+        assert cid not in payloads or five_are_asked_for.wait(60)
+        return False
+
     with (
-        gateways.gateway(gateways.blocks_of(queried), latency_s=0.02) as served,
+        gateways.gateway(gateways.blocks_of(queried), answer=hold) as served,
         open_dataset(head_of(queried), gateway=served.url) as dataset,
     ):
         assert len(list(dataset)) == 60

@@ -206,6 +206,7 @@ HOUR = [[line(60 * minute + second, level="error" if minute % 10 == 0 else "info
 """Sixty batches, of a minute each."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("condition", "opened"),
     [
@@ -341,6 +342,7 @@ lines = st.tuples(
 ).map(some_line)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     parts=st.lists(st.lists(lines, min_size=1, max_size=3), min_size=1, max_size=4), tree=trees, sealed=st.booleans()

@@ -44,6 +44,7 @@ def mixed(home: Path) -> Path:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", [*FILTERS, *READ], ids=str)
 def test_counts_equal_those_of_the_records(mixed, chosen):
     """`count`, `top`, `distinct` and `histogram` count the records that an iteration yields."""
@@ -59,6 +60,7 @@ def test_counts_equal_those_of_the_records(mixed, chosen):
     assert sum(bucket.count for bucket in dataset.histogram("1h")) == len(records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", FILTERS, ids=str)
 def test_no_record_is_read(mixed, chosen):
     """The payloads are damaged, which every reading would notice."""

@@ -121,6 +121,7 @@ def test_a_gateway_that_is_not_reached_is_told_in_plain_words(queried):
         list(dataset)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [lie, cut, stall, redirect, busy, endless])
 def test_what_a_gateway_does_to_one_payload_costs_that_batch_alone(queried, answer, monkeypatch):
     """One gap for the batch, which names what the gateway did; every other record is shown, and nothing else."""

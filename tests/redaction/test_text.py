@@ -180,6 +180,7 @@ class TestNames:
             assert (value, args) == (record.msg, record.args)
         assert {"a": {"password": 1}} == value
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("part", PARTS)
     def test_the_time_grows_with_the_length_of_a_text(self, part: str) -> None:
         """A text that nearly matches at every place costs its length, not the square of it."""

@@ -231,6 +231,7 @@ def test_daemon_threads_that_log_on_during_the_end_harm_nothing(home, kubo):
 # -- close
 
 
+@pytest.mark.slow
 def test_a_backlog_larger_than_the_deadline_stays_in_the_spool(home):
     """Home rule 21: what cannot be sealed before the deadline waits for the next start; nothing is lost or doubled."""
     noise = (os.urandom(150).hex() for _ in range(60_000))

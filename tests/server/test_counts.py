@@ -22,6 +22,7 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", FILTERS)
 @pytest.mark.parametrize("buckets", [1, 10, 500])
 def test_the_histogram_counts_each_record_once_by_level(server, queried, chosen, buckets):

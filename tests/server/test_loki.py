@@ -55,6 +55,7 @@ def test_grafana_finds_the_records_at_the_address_of_the_page(home):
     assert foreign[0] == 421
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [False, True])
 def test_an_answer_is_complete_or_an_error(home, damaged):
     """A batch that cannot be read makes no smaller number."""

@@ -42,6 +42,7 @@ FILTERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", FILTERS)
 def test_a_filter_shows_what_the_dataset_yields(server, queried, chosen):
     """Each parameter of the filter means what it means in Python."""

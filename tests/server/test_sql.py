@@ -42,6 +42,7 @@ def test_a_query_is_answered_over_the_filter(answering):
     assert answering.json("/api/about")["sql"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query", ["SELECT * FROM read_text('/etc/passwd')", "COPY (SELECT 1) TO '/tmp/x'", "DROP VIEW logs_all", "nonsense"]
 )

@@ -147,6 +147,7 @@ class TestChanged:
         assert all(record in expected for record in records)
         return bool(gaps) or records != expected
 
+    @pytest.mark.slow
     def test_each_flipped_bit(self, home, file, blocks):
         """Each bit of each block and of its CID: the pair does not fit any more."""
         flips = 0

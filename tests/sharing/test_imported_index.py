@@ -89,6 +89,7 @@ def test_a_payload_that_comes_later(home, other, tmp_path):
         assert found(dataset, "no such id")[1] < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "another log", "bits"])
 def test_no_answer_depends_on_a_page(home, other, tmp_path, damage):
     """A page that is damaged, or of another log, rules nothing out."""

@@ -138,6 +138,7 @@ class TestCopy:
         assert same_records(home, other)
         assert result(home, other) == ("ok", 3, 0)
 
+    @pytest.mark.slow
     def test_only_new_manifests_are_asked_for(self, home, other):
         """A log of 21 batches grows by one: some few blocks are read, not the chain."""
         for _ in range(2):
@@ -235,6 +236,7 @@ class TestRefused:
         assert "at least 4 batches" in str(found.problem)
         assert same_records(home, other)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("more", [10, 40])
     def test_a_fork(self, home, other, tmp_path, more):
         """Another history of the log is refused, and both signed heads are kept: anybody can check them."""

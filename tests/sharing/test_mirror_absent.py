@@ -69,6 +69,7 @@ def prune(home: Path) -> None:
     assert not result.left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["home", "gateway", "cars"])
 def test_a_missing_payload_holds_up_nothing(home, other, tmp_path, source):
     """The batches around it come, its manifest, too; the next run gets the payload from where it is again."""
@@ -383,6 +384,7 @@ def test_a_lost_file_loses_nothing(home, other):
     assert verified(home, other) == [("incomplete", 0, [(1, "payload")])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [None, b"pruned 2-1\nmissing \xff\n"])
 @pytest.mark.parametrize("store", ["memory:again", None])
 def test_a_lost_or_damaged_file_is_made_again(home, other, tmp_path, data, store):

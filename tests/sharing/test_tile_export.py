@@ -21,6 +21,7 @@ def export_to(home: Path, directory: Path):
     return made
 
 
+@pytest.mark.slow
 def test_a_client_computes_the_signed_root_from_the_files(home, tmp_path):
     """Checkpoint, tiles and entries agree; the directory has the name of the log."""
     many_batches.seal_batches(home, 260)

@@ -251,6 +251,7 @@ class TestReserveInUse:
 class TestNextSegmentRefused:
     """Where no further segment can be made, the open one goes on: its file takes what the directory refuses."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("error", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE])
     @pytest.mark.parametrize("put", [append, append_plain])
     def test_the_open_segment_goes_on(

@@ -49,6 +49,7 @@ json_values = st.recursive(
 
 
 class TestBothWays:
+    @pytest.mark.slow
     @given(rules)
     def test_json(self, told: Rules) -> None:
         """What a writer puts into a header is what the keeper of another process applies, and has the same id."""
@@ -102,6 +103,7 @@ class TestForeign:
         """Home rule 14: whatever stands in a foreign header becomes rules or nothing; it never raises."""
         assert Rules.from_json(told) is None or isinstance(Rules.from_json(told), Rules)
 
+    @pytest.mark.slow
     @given(rules, st.data())
     def test_one_thing_wrong(self, told: Rules, data: st.DataObject) -> None:
         """Rules with anything in place of one of their parts are read or refused; they never raise."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -37,6 +36,8 @@ class Served:
     def __init__(self, url: str) -> None:
         self.url = url
         self.asked: list[str] = []
+        self.now = 0
+        """Requests that have no answer yet."""
         self.most_at_once = 0
 
 
@@ -46,7 +47,6 @@ def gateway(
     *,
     names: Mapping[str, str] | None = None,
     answer: Answer | None = None,
-    latency_s: float = 0.0,
 ) -> Iterator[Served]:
     """Run a gateway within the block.
 
@@ -54,10 +54,8 @@ def gateway(
         blocks: the blocks.
         names: the CID to which each name leads.
         answer: answers in place of the gateway.
-        latency_s: seconds before each answer.
     """
     lock = threading.Lock()
-    running = [0]
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -67,10 +65,9 @@ def gateway(
             text = (names or {}).get(text.removeprefix("/ipns/"), text)
             with lock:
                 served.asked.append(text)
-                running[0] += 1
-                served.most_at_once = max(served.most_at_once, running[0])
+                served.now += 1
+                served.most_at_once = max(served.most_at_once, served.now)
             try:
-                time.sleep(latency_s)
                 cid = Cid.parse(text)
                 assert query == "format=raw"
                 block = blocks.get(cid)  # a test may put it in while this answer is written
@@ -82,7 +79,7 @@ def gateway(
                 self.wfile.write(block or b"")
             finally:
                 with lock:
-                    running[0] -= 1
+                    served.now -= 1
 
         def log_message(self, *_: Any) -> None:
             """Print nothing."""

@@ -26,7 +26,8 @@ PRELUDE = """
 from __future__ import annotations
 import atexit, json, logging, logging.config, os, signal, sys, threading, time
 def handler(subsystem="logs", **settings):
-    return {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": subsystem, "home": HOME, **settings}
+    return {"class": "ipfs_log_handlers.IPFSHandler", "subsystem": subsystem, "home": HOME,
+            "flush_timeout": 60.0, **settings}
 def configure(level="INFO", names=("a",), root=("a",), **settings):
     handlers = {each: handler(**settings) for each in names}
     logging.config.dictConfig({"version": 1, "disable_existing_loggers": False, "handlers": handlers,

@@ -43,6 +43,7 @@ def manifest_of(home: Path, index: int = 2) -> Manifest:
     return Batches(sample_homes.subsystem_dir(home).current.batches).facts(index).manifest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [

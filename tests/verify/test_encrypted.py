@@ -124,6 +124,7 @@ def test_claims_that_are_not_those_of_the_records(home: Path) -> None:
     assert [field for field, _ in _problems(home, ALICE)] == ["stats.levels"]
 
 
+@pytest.mark.slow
 def test_each_byte_is_verified_without_a_key(home: Path) -> None:
     """Whatever byte of the batch file is changed, a reader who cannot open it finds that."""
     ciphertext = _encrypted()

@@ -191,6 +191,7 @@ def test_a_daemon_that_lies_about_a_block(reader: Reader, lie: lies.Lie, monkeyp
     assert reader.size == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", [lie for lie in lies.LIES if lie.then == "close"][::3], ids=lambda lie: lie.name)
 def test_a_lie_that_is_told_once_is_asked_again(reader: Reader, lie: lies.Lie, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway that is busy, or garbles an answer once, costs nothing but time; one that refuses is believed."""
@@ -219,6 +220,7 @@ def named(reader: Reader) -> Iterator[tuple[Reader, dict[str, str], str]]:
         yield reader, names, served.url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shown", "result"),
     [

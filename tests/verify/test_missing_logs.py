@@ -113,6 +113,7 @@ def test_nothing_is_missing_in_a_whole_home(several):
     assert (0, 4, []) == (ended.code, len(ended.objects), missing(ended))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("loss", "lost"), LOSSES, ids=[loss.__name__ for loss, _ in LOSSES])
 def test_a_log_that_vanished_is_named(several, loss, lost):
     """Whichever it is: the exit code is 3, and the log is named."""

@@ -78,6 +78,7 @@ class TestHome:
 
         assert len(proven_from(home, key)) == len(ODD_NAMES) + 2
 
+    @pytest.mark.slow
     def test_the_numbers_of_a_record(self, home: Path) -> None:
         """The same bundle comes from the record, its match, its number and its sequence number."""
         sample_homes.make(home, 30)
@@ -204,6 +205,7 @@ class TestElsewhere:
             with pytest.raises(VerificationError, match="no signed head"):
                 prove_from_head(cids[-1], cids[0], 4, gateway=served.url)
 
+    @pytest.mark.slow
     def test_few_blocks_are_asked_for(self, home: Path) -> None:
         """A proof from a head asks for a few manifests of many, and one payload."""
         seal_batches(home, 100)
@@ -280,6 +282,7 @@ class TestReads:
         merkle.inclusion_from_edges(index, self.SIZE, read)
         return len(asked)
 
+    @pytest.mark.slow
     def test_locating(self) -> None:
         """Any manifest is found with at most 45 reads from the newest, and all for a proof with at most 300."""
         by_cid: dict[Cid, Lazy] = {}
@@ -312,6 +315,7 @@ class TestReads:
         assert 20 <= most <= 45
         assert most_for_proof <= 300
 
+    @pytest.mark.slow
     def test_a_home_reads_one_manifest_for_each_hash(self, home: Path) -> None:
         """The prover reads the manifests that the proof needs, and no other."""
         seal_batches(home, 130)

@@ -134,6 +134,7 @@ def write_page(home: Path, manifests: Iterable[Manifest]) -> None:
     indexed_homes.pages_of(subsystem_dir).write(IndexPage(log.name, 0, lines))
 
 
+@pytest.mark.slow
 def test_a_home(home: Path) -> None:
     """With index pages, the prover reads no manifest for the next 256 batches; without them, one for each hash."""
     subsystem_dir = seal_batches(home, 260)

@@ -44,6 +44,7 @@ def _fields(manifest: Manifest, **changes: Any) -> dict[str, Any]:
     return {**manifest.stats, "fields": {**manifest.stats["fields"], **changes}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "change", "problem"),
     [

@@ -57,6 +57,7 @@ def rotated(home: Path, daemon: FakeKubo, tmp_path: Path) -> Rotated:
     return Rotated(home, daemon, tmp_path / "memory")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 10])
 def test_remembered_heads_by_a_name(rotated, more):
     """The old key is pinned: the new one is named and not trusted; then the new log ends the old one for the memory."""
@@ -98,6 +99,7 @@ def test_proofs(rotated):
         open_dataset(rotated.home, keys=[rotated.old])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [0, 10])
 def test_a_mirror(rotated, tmp_path, more):
     """It stops at the change, names the new key, and goes on with it; batches that it missed are told."""
