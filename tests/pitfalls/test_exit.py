@@ -116,7 +116,9 @@ def test_dictconfig_again_and_again_uploads_nothing_twice(home):
     For one moment dictConfig leaves the logger without any handler: what is logged in it reached none of ours.
     """
     body = """
-        configure(kubo=KUBO, batch={"records": 20, "seconds": 0.1})
+        # The threads outrun the keeper: a longer flush only lets more records wait.
+        settings = dict(kubo=KUBO, batch={"records": 20, "seconds": 0.1}, flush_timeout=5.0)
+        configure(**settings)
         kept = logging.getLogger("kept"); kept.propagate = False; kept.setLevel("INFO")
         kept.addHandler(logging.getLogger().handlers[0])
         stop, counts = threading.Event(), [0] * 4
@@ -127,7 +129,7 @@ def test_dictconfig_again_and_again_uploads_nothing_twice(home):
         threads = [threading.Thread(target=chatter, args=(n,)) for n in range(4)]
         for each in threads: each.start()
         for turn in range(5):
-            configure(kubo=KUBO, batch={"records": 20, "seconds": 0.1})
+            configure(**settings)
             seen = list(counts)
             kept.handlers[0]._recorder.home.keeper.ask()
             if turn == 2: logging.getLogger().handlers[0].flush()  # a slow keeper makes one batch of all otherwise
