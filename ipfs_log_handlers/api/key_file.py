@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
+from ipfs_log_handlers.home import disk
 
 if TYPE_CHECKING:
     from ipfs_log_handlers.format.checkpoint import SecretKey
@@ -37,7 +38,7 @@ def write_key(path: Path, key: SecretKey, passphrase: str | None, name: SecretKe
         try:
             os.fsync(directory)
         finally:
-            os.close(directory)
+            disk.close(directory)
     except BaseException:
         path.unlink(missing_ok=True)
         raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -118,7 +117,7 @@ def _history() -> Iterator[None]:
         if file is not None:
             with contextlib.suppress(OSError):
                 file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                os.close(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600))  # for no other user, as the logs
+                file.touch(0o600)  # for no other user, as the logs
                 readline.write_history_file(file)
 
 

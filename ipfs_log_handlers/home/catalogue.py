@@ -120,7 +120,7 @@ class Catalogue:
                         return  # not written by a keeper
                     yield text
             finally:
-                os.close(descriptor)
+                disk.close(descriptor)
 
     def count(self) -> tuple[int, int]:
         """Count the groups by the heads of their frames; return also the bytes up to the end of the last one."""
@@ -131,7 +131,7 @@ class Catalogue:
                 for offset, compressed, _, _ in _frames(descriptor):
                     count, end = count + 1, offset + compressed
             finally:
-                os.close(descriptor)
+                disk.close(descriptor)
         return count, end
 
     def is_whole(self) -> bool:
@@ -167,7 +167,7 @@ class Catalogue:
             os.lseek(descriptor, end, os.SEEK_SET)
             return end + disk.write_all(descriptor, frame)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
 
 
 def _frames(descriptor: int) -> Iterator[tuple[int, int, int, int]]:

@@ -70,7 +70,7 @@ def _set_mode(path: Path, mode: int) -> None:
     try:
         os.fchmod(descriptor, mode)
     finally:
-        os.close(descriptor)
+        paths.close(descriptor)
 
 
 def check_owner(path: Path) -> os.stat_result:
@@ -100,4 +100,4 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        paths.close(descriptor)

@@ -31,6 +31,7 @@ from ipfs_log_handlers.home.paths import (
     WrongFileError,
     add_root,
     at,
+    close,
     exists,
     file_names,
     is_directory,
@@ -51,6 +52,7 @@ __all__ = [
     "WrongFileError",
     "add_root",
     "check_owner",
+    "close",
     "close_locked",
     "copy_part",
     "cut",
@@ -122,7 +124,7 @@ def write_new(path: Path, chunks: Iterable[bytes] | Callable[[int], bytes]) -> i
         with contextlib.suppress(OSError):
             remove(path)
         raise
-    os.close(descriptor)
+    close(descriptor)
     return size
 
 
@@ -146,11 +148,11 @@ def copy_part(source: int, start: int, end: int, path: Path) -> None:
         os.ftruncate(descriptor, offset - start)
         os.fsync(descriptor)
     except BaseException:
-        os.close(descriptor)
+        close(descriptor)
         with contextlib.suppress(OSError):
             remove(path)
         raise
-    os.close(descriptor)
+    close(descriptor)
 
 
 def truncate(descriptor: int, size: int) -> None:
@@ -190,7 +192,7 @@ def replace(
                 pieces = [data(descriptor)] if callable(data) else [data] if isinstance(data, bytes) else data
                 write_all(descriptor, b"".join(pieces))
             finally:
-                os.close(descriptor)
+                close(descriptor)
         rename(fresh, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -229,7 +231,7 @@ def cut(path: Path, size: int) -> None:
         os.ftruncate(descriptor, size)
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def next_data(descriptor: int, offset: int) -> int:

@@ -132,7 +132,7 @@ def _has_header(path: Path) -> bool:
     try:
         return segments.read(descriptor, 0, owner_gone=True).kind == "header"
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _move(path: Path, subsystem_dir: SubsystemDir, name: SegmentName) -> bool:

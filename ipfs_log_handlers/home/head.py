@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -189,8 +188,8 @@ def is_original(path: Path, sealed: HeadState) -> bool:
     try:
         return file_identity.is_same_file(descriptor, own) and file_identity.is_same_file(directory, above)
     finally:
-        os.close(descriptor)
-        os.close(directory)
+        disk.close(descriptor)
+        disk.close(directory)
 
 
 def has_second_name(path: Path) -> bool:
@@ -208,7 +207,7 @@ def _identity(path: Path, descriptor: int) -> str:
     try:
         return f"{file_identity.identity_of(descriptor)}/{file_identity.identity_of(directory)}"
     finally:
-        os.close(directory)
+        disk.close(directory)
 
 
 def stamp(path: Path) -> tuple[int, ...] | None:

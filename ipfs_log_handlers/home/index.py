@@ -298,7 +298,7 @@ class BatchIndex:
             try:
                 return os.pread(descriptor, size, offset)
             finally:
-                os.close(descriptor)
+                disk.close(descriptor)
         return b""
 
     # -- write; only for the keeper. After an OSError some rows must be made again; no batch is affected.
@@ -384,7 +384,7 @@ class BatchIndex:
             disk.truncate(descriptor, ROW_BYTES * (count + 1))
             os.pwrite(descriptor, header.encode(), 0)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
 
     def replace(self, rows: Iterable[Row], header: IndexHeader) -> None:
         """Replace this index by another one.
@@ -403,7 +403,7 @@ class BatchIndex:
                 os.pwrite(descriptor, data, ROW_BYTES * (first + 1))
             os.pwrite(descriptor, header.encode(), 0)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
 
 
 def _runs(rows: Sequence[Row]) -> Iterator[tuple[int, bytes]]:

@@ -97,5 +97,5 @@ def _destroy(path: Path) -> None:
         disk.write_all(descriptor, os.urandom(os.fstat(descriptor).st_size))
         disk.sync_data(descriptor)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     disk.remove(path)

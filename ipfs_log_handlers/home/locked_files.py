@@ -20,7 +20,7 @@ from pathlib import Path
 from ipfs_log_handlers.concurrency import fork
 from ipfs_log_handlers.concurrency.threads import RLock
 from ipfs_log_handlers.home.new_files import new_file
-from ipfs_log_handlers.home.paths import open_file, status
+from ipfs_log_handlers.home.paths import close, open_file, status
 
 __all__ = [
     "check_ours",
@@ -54,7 +54,7 @@ def open_locked(path: Path, flags: int, *, create: bool = False) -> int | None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException as error:
             _locked.pop(descriptor, None)
-            os.close(descriptor)
+            close(descriptor)
             if isinstance(error, OSError) and error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 return None
             raise
@@ -108,7 +108,7 @@ def close_ours(descriptor: int, identity: tuple[int, int]) -> None:
     """Close a descriptor if it still refers to the same file."""
     with contextlib.suppress(OSError):
         if identity_of(descriptor) == identity:
-            os.close(descriptor)
+            close(descriptor)
 
 
 def _before_fork() -> None:

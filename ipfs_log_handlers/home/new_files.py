@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from ipfs_log_handlers.home.paths import OPEN, at, check_regular, move_away, open_listing
+from ipfs_log_handlers.home.paths import OPEN, at, check_regular, close, move_away, open_listing
 
 __all__ = ["make_files", "new_file", "write_all"]
 
@@ -30,7 +30,7 @@ def new_file(path: Path, flags: int) -> int:
         if stat.S_IMODE(stat_result.st_mode) != 0o600:
             os.fchmod(descriptor, 0o600)
     except BaseException:
-        os.close(descriptor)
+        close(descriptor)
         raise
     return descriptor
 
@@ -47,7 +47,7 @@ def make_files(directory: Path, names: Iterable[str], content: bytes) -> None:
             with contextlib.suppress(FileExistsError):
                 _make_file(above, name, content)
     finally:
-        os.close(above)
+        close(above)
 
 
 def _make_file(above: int, name: str, content: bytes) -> None:
@@ -60,7 +60,7 @@ def _make_file(above: int, name: str, content: bytes) -> None:
         os.unlink(name, dir_fd=above)
         raise
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def write_all(descriptor: int, data: bytes) -> int:

@@ -113,7 +113,7 @@ def read(path: Path) -> PackContent:
             _remember(key, content)
         return content
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _key(path: Path, status: os.stat_result) -> tuple[str, int, int, int]:
@@ -357,7 +357,7 @@ def sync(path: Path) -> None:
     try:
         disk.sync_data(descriptor)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     disk.sync_directory(path.parent)
 
 

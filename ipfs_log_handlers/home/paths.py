@@ -17,6 +17,7 @@ import stat
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
+from posix import close as _close_at_once
 from typing import Final
 
 from ipfs_log_handlers.accelerator.state import ACCELERATOR
@@ -26,6 +27,7 @@ __all__ = [
     "add_root",
     "at",
     "check_regular",
+    "close",
     "exists",
     "file_names",
     "is_directory",
@@ -73,6 +75,13 @@ _OTHER_KINDS: Final = {
 _MAX_LOWEST_NUMBER: Final = 3072
 """Largest first number of our descriptors; it is limited, because the kernel copies the descriptor table at a fork."""
 
+close: Final = _close_at_once
+"""Close a descriptor at once; all code of this package calls this function in place of `os.close`.
+
+gevent (since 25.8.1) replaces `os.close`: it closes everything but a regular file later, when the event loop of the
+calling thread runs. The thread of the keeper runs no such loop, so every directory would stay open.
+"""
+
 
 def move_away(descriptor: int) -> int:
     """Give an open file a high number, and close the low one; return the new number.
@@ -86,7 +95,7 @@ def move_away(descriptor: int) -> int:
         moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, lowest)
     except OSError:  # no high number is free
         return descriptor
-    os.close(descriptor)
+    close(descriptor)
     return moved
 
 
@@ -129,7 +138,7 @@ def open_below(path: str, flags: int = _WALK) -> int:
                 raise NotADirectoryError(errno.ENOTDIR, "a link or a file in the place of a directory", path) from error
             raise OSError(error.errno, error.strerror, path) from error
         finally:
-            os.close(above)
+            close(above)
     return descriptor if flags == _WALK else move_away(descriptor)
 
 
@@ -167,7 +176,7 @@ def at(path: Path) -> Iterator[tuple[str, int | None]]:
             error.filename = text
         raise
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def status(path: Path) -> os.stat_result:
@@ -228,7 +237,7 @@ def _list(path: Path, listing: Callable[[int], list[str]]) -> list[str]:
     try:
         return listing(descriptor)
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def open_file(path: Path, flags: int = os.O_RDONLY, *, max_bytes: int | None = None) -> int:
@@ -249,7 +258,7 @@ def open_file(path: Path, flags: int = os.O_RDONLY, *, max_bytes: int | None = N
     try:
         check_regular(os.fstat(descriptor), path, max_bytes)
     except BaseException:
-        os.close(descriptor)
+        close(descriptor)
         raise
     return descriptor
 
@@ -288,7 +297,7 @@ def read(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     try:
         data = _read(descriptor, max_bytes + 1)
     finally:
-        os.close(descriptor)
+        close(descriptor)
     if len(data) > max_bytes:
         raise OSError(errno.EFBIG, f"a file that grew beyond {max_bytes} bytes", os.fspath(path))
     return data
@@ -300,7 +309,7 @@ def read_beginning(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     try:
         return _read(descriptor, max_bytes)
     finally:
-        os.close(descriptor)
+        close(descriptor)
 
 
 def read_part(path: Path, offset: int, size: int) -> bytes:

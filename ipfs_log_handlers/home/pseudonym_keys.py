@@ -144,7 +144,7 @@ def _destroy(path: Path) -> bool:
         disk.write_all(descriptor, bytes(_KEY_BYTES * 2 + 1))
         disk.sync_data(descriptor)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     disk.remove(path)
     disk.sync_directory(path.parent)
     return True

@@ -93,7 +93,7 @@ def offer(directory: Path, store: str) -> Path:
 def _leave(directory: Path, prefix: str) -> Path:
     disk.ensure_directory(directory)
     path = directory / _name(prefix)
-    os.close(disk.new_file(path, os.O_WRONLY | os.O_EXCL))
+    disk.close(disk.new_file(path, os.O_WRONLY | os.O_EXCL))
     return path
 
 

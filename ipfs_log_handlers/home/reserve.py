@@ -146,7 +146,7 @@ def make(path: Path) -> bool:
                 disk.truncate(descriptor, 0)
         return False
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     return True
 
 

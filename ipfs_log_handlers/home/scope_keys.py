@@ -123,7 +123,7 @@ def forget(home: HomeDir, subsystem: str, period: str) -> bool:
             disk.write_all(descriptor, bytes(_SECRET_BYTES * 2 + 1))
             disk.sync_data(descriptor)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
         disk.remove(path)
         disk.sync_directory(path.parent)
         return True

@@ -37,7 +37,7 @@ def read(path: Path, what: str, *, if_read: str) -> bytes | None:
         status = os.fstat(descriptor)
         text = os.read(descriptor, MAX_BYTES)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     if status.st_uid != os.geteuid():
         raise HomeError(f"{what} belongs to another user", where=path, found=status.st_uid)
     if status.st_mode & 0o077:

@@ -177,7 +177,7 @@ class Segment(SegmentBase):
                 return 0
             return os.pread(descriptor, max(0, self.size - offset), offset).count(b"\n")
         finally:
-            os.close(descriptor)
+            disk.close(descriptor)
 
     def _is_same(self, status: os.stat_result) -> bool:
         return (status.st_dev, status.st_ino) == (self.device, self.inode)
@@ -245,7 +245,7 @@ def _next_order(spool: Path) -> int:
         disk.write_all(descriptor, b"." * (_greatest_order(spool, descriptor) + 1))
         return os.lseek(descriptor, 0, os.SEEK_CUR)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _greatest_order(spool: Path, order: int) -> int:
@@ -278,7 +278,7 @@ def is_copy(path: Path) -> bool:
         birth = file_identity.birth_ns(descriptor)
         return birth is not None and os.fstat(descriptor).st_mtime_ns < birth
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def sweep(spool: Path) -> None:
@@ -398,7 +398,7 @@ def read_header(path: Path) -> Header:
     try:
         span = read(descriptor, 0, owner_gone=False)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     if span.kind != "header":
         raise FormatError("a segment without its header", where=path)
     return Header.decode(span.json)

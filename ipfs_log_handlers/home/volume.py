@@ -31,7 +31,7 @@ def allocated(path: Path) -> int:
     try:
         return _allocated(descriptor)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def allocated_sample(path: Path, at_most: int) -> tuple[int, int, int]:
@@ -57,7 +57,7 @@ def allocated_sample(path: Path, at_most: int) -> tuple[int, int, int]:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
                     measured += 1
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
     return count, measured, total
 
 
@@ -78,7 +78,7 @@ def _allocated(descriptor: int) -> int:
             try:
                 total += _allocated(inner)
             finally:
-                os.close(inner)
+                disk.close(inner)
     return total
 
 
@@ -94,7 +94,7 @@ def last_change(path: Path) -> float:
     try:
         return _last_change(descriptor)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _last_change(descriptor: int) -> float:
@@ -113,7 +113,7 @@ def _last_change(descriptor: int) -> float:
             try:
                 newest = max(newest, _last_change(inner))
             finally:
-                os.close(inner)
+                disk.close(inner)
     return newest
 
 

@@ -174,7 +174,7 @@ class KeeperEventLoop(asyncio.SelectorEventLoop):
         for descriptor in self.descriptors():
             with contextlib.suppress(OSError):
                 os.dup2(null, descriptor, inheritable=False)
-        os.close(null)
+        disk.close(null)
 
 
 def _moved_away(connection: Any) -> Any:

@@ -14,6 +14,8 @@ import struct
 import sys
 from typing import Any, Final
 
+from ipfs_log_handlers.home import disk
+
 __all__ = ["newest_version", "refuse_files_and_ports"]
 
 _CREATE_RULESET: Final = 444
@@ -54,7 +56,7 @@ def refuse_files_and_ports() -> bool:
     if ruleset < 0:
         return False
     is_limited = _call(_RESTRICT_SELF, ruleset, 0) == 0  # the rule set has no rule, which would allow something
-    os.close(ruleset)
+    disk.close(ruleset)
     return is_limited and is_alone
 
 

@@ -22,6 +22,7 @@ from dataclasses import asdict, replace
 from typing import Any, BinaryIO, Final
 
 from ipfs_log_handlers.errors import ConfigurationError, FormatError
+from ipfs_log_handlers.home import disk
 from ipfs_log_handlers.query import extras
 from ipfs_log_handlers.query.columns import Kind, Layout
 from ipfs_log_handlers.query.pipe_frames import MAX_VALUES, read_json, write_frame, write_json
@@ -93,10 +94,10 @@ class LockedChild:
         with ExitStack() as ends_of_child:
             try:
                 child_in, out = os.pipe()
-                ends_of_child.callback(os.close, child_in)
+                ends_of_child.callback(disk.close, child_in)
                 self._out: BinaryIO = self._left.enter_context(os.fdopen(out, "wb", buffering=0))
                 own_in, child_out = os.pipe()
-                ends_of_child.callback(os.close, child_out)
+                ends_of_child.callback(disk.close, child_out)
                 self._in: BinaryIO = self._left.enter_context(os.fdopen(own_in, "rb"))
                 self.process = subprocess.Popen(  # noqa: S603 - our own program
                     [sys.executable, "-I", "-c", _PROGRAM, str(child_in), str(child_out), *paths],

@@ -7,7 +7,6 @@ batches at the same time.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -179,7 +178,7 @@ class HomeSource:
                     # Removed by now: either before the logs were read, and so a batch that they name has its
                     # lines, or since then, by a sealing that the logs do not know yet.
                     if _newest(logs_of(subsystem_dir)) == _newest(logs):
-                        os.close(opened.pop(name))
+                        disk.close(opened.pop(name))
                         continue
                     break
                 else:
@@ -395,7 +394,7 @@ class SealedPart:
 
 def _close(opened: Mapping[SegmentName, int]) -> None:
     for descriptor in opened.values():
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _newest(logs: Sequence[Log]) -> Sequence[tuple[str, int]]:

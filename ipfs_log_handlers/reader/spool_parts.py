@@ -41,7 +41,7 @@ def open_segments(subsystem_dir: SubsystemDir, gaps: Gaps) -> dict[SegmentName, 
                     gaps.segment("", name, explain(error))
     except BaseException:
         for descriptor in opened.values():
-            os.close(descriptor)
+            disk.close(descriptor)
         raise
     return opened
 
@@ -179,4 +179,4 @@ class SpoolPart:
 
     def __del__(self) -> None:
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            disk.close(self._descriptor)

@@ -18,6 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from ipfs_log_handlers.home import disk
+
 __all__ = ["Watch"]
 
 _IN_MODIFY: Final = 0x2
@@ -117,9 +119,9 @@ class Watch:
         """Close the descriptors."""
         for descriptor in (self._wake_reader, self._wake_writer):
             if self._is_pipe(descriptor):
-                os.close(descriptor)
+                disk.close(descriptor)
         if self._is_ours():
-            os.close(self._descriptor)
+            disk.close(self._descriptor)
 
 
 def _inotify() -> Any:

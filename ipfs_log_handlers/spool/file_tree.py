@@ -13,6 +13,7 @@ from ipfs_log_handlers.errors import ConfigurationError, FormatError
 from ipfs_log_handlers.format import directory, unixfs
 from ipfs_log_handlers.format.cid import DAG_PB, Cid
 from ipfs_log_handlers.format.directory import Directory, Link, Symlink
+from ipfs_log_handlers.home import disk
 
 __all__ = ["Block", "Progress", "Tree", "bytes_at"]
 
@@ -112,7 +113,7 @@ def _opened(path: str) -> Iterator[int]:
             raise _not_a_file(path)
         yield descriptor
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def _pieces(descriptor: int) -> Iterator[bytes]:

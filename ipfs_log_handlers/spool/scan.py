@@ -150,7 +150,7 @@ class Spool:
                     count.lines += chunk.count(b"\n")
                     count.end += len(chunk)
             finally:
-                os.close(descriptor)
+                disk.close(descriptor)
 
     def note_sealed(self, name: SegmentName, records: int) -> None:
         """Subtract sealed records from the count of a segment, so that `backlog` does not count it again."""
@@ -218,7 +218,7 @@ class Spool:
             if closed:
                 disk.close_locked(descriptor)
             else:
-                os.close(descriptor)
+                disk.close(descriptor)
 
     def _open(self, name: SegmentName) -> tuple[int, bool]:
         """Open a segment; the second value is true if its lock is ours, because its writer has ended or closed it."""

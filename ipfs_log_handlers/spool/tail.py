@@ -34,7 +34,7 @@ def spans(path: Path, offset: int) -> Iterator[Span]:
     try:
         yield from spans_of(descriptor, path, offset)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor)
 
 
 def spans_of(descriptor: int, path: Path, offset: int) -> Iterator[Span]:

@@ -83,6 +83,23 @@ def test_a_fork_beside_greenlets(home: Path, threads: bool) -> None:
     oracle.exactly_once(["parent", "child"], [record["event"] for record in oracle.sealed_records(home)])
 
 
+@pytest.mark.parametrize("threads", [True, False], ids=["patched", "without threads"])
+def test_no_directory_stays_open_beside_greenlets(home: Path, threads: bool) -> None:
+    """Pitfall 23: gevent closes directories when the loop of the calling thread runs; the keeper's thread has none."""
+    body = """
+        from gevent import monkey; monkey.patch_all(thread=THREADS)
+        configure()
+        [h] = logging.getLogger().handlers
+        for i in range(10): log.info("record %d", i); h.flush()
+        links = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+        print(sum(os.path.isdir(link) and os.path.realpath(link).startswith(HOME) for link in links))
+    """
+
+    ended = programs.run(home, body, options=("-W", "ignore"), THREADS=threads).clean()
+
+    assert int(ended.out) < 10  # the keeper may be on its way through some directories; before, these were hundreds
+
+
 EVENTLET = """
     import eventlet
     from eventlet import tpool

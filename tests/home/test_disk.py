@@ -389,3 +389,15 @@ class TestOneDoor:
                     if isinstance(node, (ast.Import, ast.ImportFrom)) and "fcntl" in ast.unparse(node):
                         found.append(f"{module}:{node.lineno} {ast.unparse(node)}")
         assert [] == found
+
+    def test_no_module_calls_the_close_that_gevent_replaces(self) -> None:
+        """Pitfall 23: `os.close` of gevent closes a directory when the event loop of the calling thread runs."""
+        package = Path(ipfs_log_handlers.__file__).parent
+        found = [
+            f"{path.relative_to(package)}:{node.lineno}"
+            for path in sorted(package.rglob("*.py"))
+            for node in ast.walk(ast.parse(path.read_text()))
+            if (isinstance(node, ast.Attribute) and "os.close" == ast.unparse(node))
+            or (isinstance(node, ast.ImportFrom) and "os" == node.module and "close" in ast.unparse(node))
+        ]
+        assert [] == found
