@@ -33,6 +33,8 @@ _FIRST_PAUSE_S: Final = 0.002
 """Seconds between the first two checks of the files."""
 _MAX_PAUSE_S: Final = 0.05
 """Longest pause between two checks, in seconds."""
+_ASK_AGAIN_S: Final = 1.0
+"""Seconds after which a flush whose records are not sealed asks the keeper again: sealing may have failed."""
 _WAIT_AFTER_FAILURE_S: Final = 1.0
 """Seconds that all flushes together wait, for sealing only, after a deadline without success, until a store answers
 again."""
@@ -88,18 +90,26 @@ def _targets(process: HomeProcess) -> _Targets:
 
 def _wait(process: HomeProcess, targets: _Targets, begun: float, deadline: float, *, ship: bool) -> bool:
     request: Path | None = None
+    asked_at: float | None = None
     pause = _FIRST_PAUSE_S
     try:
         while True:
             settled = _settled(process, targets, begun, ship=ship)
-            left = deadline - clock.monotonic()
+            now = clock.monotonic()
+            left = deadline - now
             if settled is not None or left <= 0:
                 return settled is True
             if not process.keeper.start():
                 if process.keeper.run_here(left, ship=ship):
                     return _settled(process, targets, begun, ship=ship) is True
-            elif pause == _FIRST_PAUSE_S:
+            elif asked_at is None or (
+                now - asked_at >= _ASK_AGAIN_S and _settled(process, targets, begun, ship=False) is None
+            ):
                 process.keeper.ask()
+                asked_at = now
+                if request is not None:
+                    requests.drop(request)
+                    request = None
             if pause > _FIRST_PAUSE_S and request is None and not process.keeper.is_keeper:
                 with contextlib.suppress(OSError):
                     request = requests.ask(process.home.requests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 
 import pytest
 
@@ -71,6 +72,50 @@ def test_inside_a_running_event_loop_flush_works(home, kubo, threads):
 
     assert "True\n" == ended.out
     assert ["from a coroutine"] == delivered(kubo, home)
+
+
+SEALING_FAILS_TWICE = """
+    from ipfs_log_handlers.keeper.log_writer import LogWriter
+    put, failures = LogWriter.put, []
+    def put_or_fail(self, *args):
+        if failures: raise failures.pop()
+        return put(self, *args)
+    LogWriter.put = put_or_fail
+    configure(kubo=KUBO, flush_timeout=50.0, batch={"seconds": 3600})
+    [h] = logging.getLogger().handlers
+    log.info("keeper"); h.flush()
+    failures += [OSError(5, "Input/output error")] * 2
+"""
+LOG_AND_FLUSH = """
+    log.info("kept")
+    begun = time.monotonic(); h.flush(); print(time.monotonic() - begun < 40)
+"""
+
+
+def test_a_flush_waits_until_a_failure_of_sealing_is_over(home, kubo):
+    """The flush asks again, and ends well before its deadline."""
+    ended = programs.run(home, SEALING_FAILS_TWICE + LOG_AND_FLUSH, KUBO=kubo.url).clean()
+
+    assert "True\n" == ended.out
+    assert ["keeper", "kept"] == delivered(kubo, home)
+
+
+def test_a_flush_waits_until_a_failure_of_another_keeper_is_over(home, kubo):
+    """The same where another process is the keeper, and knows the flush from the file of a request."""
+    body = """
+        configure(kubo=KUBO, flush_timeout=50.0, batch={"seconds": 3600})
+        [h] = logging.getLogger().handlers
+    """
+    keeper = programs.start(home, f"{SEALING_FAILS_TWICE}    print(len(failures), flush=True); input()", KUBO=kubo.url)
+    with programs.killed_after_error(keeper):
+        assert keeper.stdout is not None
+        assert "2\n" == keeper.stdout.readline()
+
+        ended = programs.run(home, textwrap.dedent(body) + textwrap.dedent(LOG_AND_FLUSH), KUBO=kubo.url).clean()
+
+        keeper.communicate("\n")
+    assert ("True\n", 0) == (ended.out, keeper.returncode)
+    assert ["keeper", "kept"] == delivered(kubo, home)
 
 
 def test_close_in_every_order_and_twice(home):
